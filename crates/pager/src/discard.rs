@@ -1,0 +1,63 @@
+//! Pages that the program gave up, and pages that it moved.
+
+use crate::area::Area;
+use crate::entry::State;
+use crate::page::{PageNo, PageRange};
+use crate::pager::Pager;
+
+impl Pager {
+    /// Makes every page of `range` untouched; frames and slots are free at once,
+    /// those of transfers when these end. `each` is told what every page was, so
+    /// that the driver can drop its bytes. Areas stay.
+    pub fn discard(&mut self, range: PageRange, mut each: impl FnMut(PageNo, State)) {
+        let mut from = range.start;
+        while let Some((page, state)) = self.table.next_touched(PageRange::between(from, range.end())) {
+            from = page.plus(1);
+            match state {
+                State::Untouched | State::Poisoned => {}
+                State::Resident { frame, slot } | State::Parked { frame, slot, .. } => {
+                    self.frames.free(frame);
+                    slot.into_iter().for_each(|slot| self.slots.release(slot));
+                }
+                State::Filling { frame, slot, .. } | State::Writing { frame, slot, .. } => {
+                    self.frames.orphan(frame, slot);
+                }
+                State::Swapped { slot } => self.slots.release(slot),
+            }
+            self.set(page, State::Untouched);
+            each(page, state);
+        }
+    }
+
+    /// [`Self::discard`], and the areas of `range` are gone.
+    pub fn remove_area(&mut self, range: PageRange, each: impl FnMut(PageNo, State)) {
+        self.discard(range, each);
+        self.areas.remove(range);
+    }
+
+    /// Moves areas and pages of `from`, in whatever state, to the same places after
+    /// `to`, which must hold nothing and not overlap. Allocates.
+    pub fn remap(&mut self, from: PageRange, to: PageNo) {
+        let moved = |page: PageNo| to.plus(page.0 - from.start.0);
+        self.table.cover(PageRange { start: to, count: from.count });
+        let areas = self.areas.within(from);
+        self.areas.remove(from);
+        for area in areas {
+            let range = PageRange { start: moved(area.range.start), count: area.range.count };
+            self.areas.insert(Area { range, ..area });
+        }
+        let mut next = from.start;
+        while let Some((page, state)) = self.table.next_touched(PageRange::between(next, from.end())) {
+            next = page.plus(1);
+            self.set(page, State::Untouched);
+            self.set(moved(page), state);
+            match state {
+                State::Resident { frame, .. }
+                | State::Parked { frame, .. }
+                | State::Filling { frame, .. }
+                | State::Writing { frame, .. } => self.frames.set_page(frame, moved(page)),
+                State::Untouched | State::Swapped { .. } | State::Poisoned => {}
+            }
+        }
+    }
+}

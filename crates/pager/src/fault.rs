@@ -1,0 +1,228 @@
+//! A touch on a page that is not mapped.
+
+use crate::area::Area;
+use crate::entry::State;
+use crate::frames::Queue;
+use crate::page::{FrameNo, PageNo, PageRange, SlotNo};
+use crate::pager::{MAX_READS, Pager};
+use crate::streams::Going;
+
+/// What the driver must do about a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Map zeroed frames at these pages; they are resident now. Where that
+    /// fails, say [`Pager::vanished`].
+    Zero(PageRange),
+    /// Map these parked pages; they are resident now. Where that fails, say
+    /// [`Pager::unmapped`]. [`Pager::reads`] may ask for more.
+    Map(PageRange),
+    /// Start [`Pager::reads`]; the first is the page itself.
+    Read,
+    /// A transfer that is under way will bring the page.
+    InFlight,
+    /// The page is held to be mapped.
+    Resident,
+    /// The page's bytes are lost.
+    Poisoned,
+    /// No area has the page.
+    Unmanaged,
+    /// Every frame is in use: reclaim, and ask again.
+    NoFrame,
+}
+
+/// A page to be read from the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// The page.
+    pub page: PageNo,
+    /// The frame that will hold it.
+    pub frame: FrameNo,
+    /// Where it is read from.
+    pub slot: SlotNo,
+}
+
+impl Pager {
+    /// Decides what a touch on `page` needs. Does not allocate.
+    pub fn fault(&mut self, page: PageNo) -> Fault {
+        self.reads.clear();
+        let Some(area) = self.areas.find(page) else {
+            return Fault::Unmanaged;
+        };
+        match self.table.get(page) {
+            State::Untouched => self.fault_untouched(page, area),
+            State::Parked { ahead, .. } => self.fault_parked(page, area, ahead),
+            State::Swapped { slot } => self.fault_swapped(page, area, slot),
+            State::Filling { frame, slot, wanted } => {
+                if !wanted {
+                    self.counters.readahead_hits += 1;
+                    self.counters.major_faults += 1;
+                }
+                self.set(page, State::Filling { frame, slot, wanted: true });
+                if let Some(going) = self.streams.touch(page) {
+                    self.read_ahead(page, area, going);
+                }
+                Fault::InFlight
+            }
+            State::Writing { frame, slot, wanted } => {
+                if !wanted {
+                    self.counters.rescues += 1;
+                    self.counters.minor_faults += 1;
+                }
+                self.set(page, State::Writing { frame, slot, wanted: true });
+                Fault::InFlight
+            }
+            State::Resident { .. } => {
+                self.counters.spurious_faults += 1;
+                Fault::Resident
+            }
+            State::Poisoned => Fault::Poisoned,
+        }
+    }
+
+    /// What the last [`Self::fault`] asked to be read, in the order of need.
+    pub fn reads(&self) -> &[Read] {
+        &self.reads
+    }
+
+    fn fault_untouched(&mut self, page: PageNo, area: Area) -> Fault {
+        let available = u64::from(self.frames.available());
+        if available == 0 {
+            return Fault::NoFrame;
+        }
+        self.counters.minor_faults += 1;
+        let going = self.streams.touch(page);
+        let window = match going {
+            // What is being filled in order will go on being filled.
+            Some(Going { stride: 1 | -1, window, .. }) => u64::from(window).min(available),
+            _ => 1,
+        };
+        let backward = going.is_some_and(|going| going.stride < 0);
+        let step = |count: u64| {
+            if backward { page.0.checked_sub(count).map(PageNo) } else { Some(page.plus(count)) }
+        };
+        let mut count = 0;
+        while count < window {
+            let Some(next) = step(count) else { break };
+            if !area.range.contains(next) || self.table.get(next) != State::Untouched {
+                break;
+            }
+            let frame = self.frames.take(next);
+            self.frames.move_to(frame, Queue::Resident);
+            self.set(next, State::Resident { frame, slot: None });
+            count += 1;
+        }
+        let last = step(count - 1).unwrap_or(page);
+        if let Some(going) = going {
+            self.streams.reached(going.id, last);
+        }
+        Fault::Zero(PageRange { start: page.min(last), count })
+    }
+
+    fn fault_parked(&mut self, page: PageNo, area: Area, ahead: bool) -> Fault {
+        self.counters.minor_faults += 1;
+        let going = self.streams.touch(page);
+        let (mut first, mut last) = (page, page);
+        self.unpark(page);
+        if ahead {
+            self.counters.readahead_hits += 1;
+        } else {
+            self.counters.rescues += 1;
+        }
+        if let Some(going) = going {
+            // The rest of what was read ahead goes in with it, so that a stream
+            // costs one fault a window.
+            for _ in 1..going.window {
+                let next = match going.stride {
+                    1 => last.plus(1),
+                    -1 if first.0 > 0 => PageNo(first.0 - 1),
+                    _ => break,
+                };
+                let State::Parked { ahead: true, .. } = self.table.get(next) else { break };
+                if !area.range.contains(next) {
+                    break;
+                }
+                self.unpark(next);
+                self.counters.readahead_hits += 1;
+                (first, last) = (first.min(next), last.max(next));
+            }
+            let reached = if going.stride < 0 { first } else { last };
+            self.streams.reached(going.id, reached);
+            self.read_ahead(reached, area, going);
+        }
+        Fault::Map(PageRange::between(first, last.plus(1)))
+    }
+
+    fn unpark(&mut self, page: PageNo) {
+        let State::Parked { frame, slot, .. } = self.table.get(page) else {
+            unreachable!("only parked pages are unparked");
+        };
+        self.frames.move_to(frame, Queue::Resident);
+        self.set(page, State::Resident { frame, slot });
+    }
+
+    fn fault_swapped(&mut self, page: PageNo, area: Area, slot: SlotNo) -> Fault {
+        if self.frames.available() == 0 {
+            return Fault::NoFrame;
+        }
+        self.counters.major_faults += 1;
+        self.counters.refaults += 1;
+        let frame = self.frames.take(page);
+        self.set(page, State::Filling { frame, slot, wanted: true });
+        self.reads.push(Read { page, frame, slot });
+        if let Some(going) = self.streams.touch(page) {
+            self.read_ahead(page, area, going);
+        }
+        Fault::Read
+    }
+
+    /// Asks for the pages that a stream will want after `reached`: nothing while a
+    /// window's worth is on its way, else up to two windows.
+    fn read_ahead(&mut self, reached: PageNo, area: Area, going: Going) {
+        let Going { id, stride, window } = going;
+        let reached = reached.0 as i64;
+        let on_the_way = ((self.streams.ahead(id) - reached) / stride).max(0);
+        if on_the_way >= i64::from(window) {
+            return;
+        }
+        let reserve = self.frames.limit() / 32;
+        let mut ahead = reached + on_the_way * stride;
+        for _ in on_the_way..2 * i64::from(window) {
+            let next = ahead + stride;
+            let Some(page) = u64::try_from(next).ok().map(PageNo) else { break };
+            if !area.range.contains(page)
+                || self.frames.available() <= reserve
+                || self.reads.len() == MAX_READS
+            {
+                break;
+            }
+            if let State::Swapped { slot } = self.table.get(page) {
+                let frame = self.frames.take(page);
+                self.set(page, State::Filling { frame, slot, wanted: false });
+                self.reads.push(Read { page, frame, slot });
+                self.counters.readahead_pages += 1;
+            }
+            ahead = next;
+        }
+        self.streams.set_ahead(id, ahead);
+    }
+
+    /// The kernel could not map `page` where [`Fault::Map`] (or a fill, or a write
+    /// that was waited for) had said so; it is parked again.
+    pub fn unmapped(&mut self, page: PageNo) {
+        let State::Resident { frame, slot } = self.table.get(page) else {
+            unreachable!("only resident pages can turn out not to be mapped");
+        };
+        self.frames.move_to(frame, Queue::Parked);
+        self.set(page, State::Parked { frame, slot, ahead: false });
+    }
+
+    /// The kernel has nothing where `page` was held to be mapped: it was discarded.
+    pub fn vanished(&mut self, page: PageNo) {
+        let State::Resident { frame, slot } = self.table.get(page) else {
+            unreachable!("only resident pages can vanish");
+        };
+        self.frames.free(frame);
+        slot.into_iter().for_each(|slot| self.slots.release(slot));
+        self.set(page, State::Untouched);
+    }
+}

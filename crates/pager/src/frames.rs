@@ -1,0 +1,205 @@
+//! The frame table: who holds each permit, and in which order they came.
+
+use crate::entry::NUMBER_LIMIT;
+use crate::page::{FrameNo, PageNo, SlotNo};
+
+const NONE: u32 = u32::MAX;
+
+/// What a frame is doing. The three queues are intrusive lists in order of arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Queue {
+    /// Nobody's.
+    Free,
+    /// Its page is mapped.
+    Resident,
+    /// Its page is unmapped and waits for its turn to be evicted.
+    Parked,
+    /// Owned by a transfer, whose page still wants it.
+    Transfer,
+    /// Owned by a transfer whose page was discarded.
+    Orphan,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    page: u64,
+    prev: u32,
+    next: u32,
+    /// The slot of the transfer, for frames in [`Queue::Orphan`].
+    slot: u32,
+    queue: Queue,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct List {
+    head: u32,
+    tail: u32,
+    len: u32,
+}
+
+const EMPTY: List = List { head: NONE, tail: NONE, len: 0 };
+
+/// All frames, and how many may be in use.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    table: Vec<Frame>,
+    free: List,
+    resident: List,
+    parked: List,
+    /// Frames in a transfer, orphaned or not.
+    in_transfer: u32,
+    limit: u32,
+}
+
+impl Frames {
+    /// `limit` frames now; the table grows when the limit is raised or passed.
+    pub(crate) fn new(limit: u32) -> Self {
+        let mut frames =
+            Self { table: Vec::new(), free: EMPTY, resident: EMPTY, parked: EMPTY, in_transfer: 0, limit: 0 };
+        frames.set_limit(limit);
+        frames
+    }
+
+    pub(crate) fn set_limit(&mut self, limit: u32) {
+        assert!(limit <= NUMBER_LIMIT, "{limit} frames are more than an entry can name");
+        self.limit = limit;
+        // The fault path must not allocate: room for the permits is made here.
+        self.table.reserve((limit as usize).saturating_sub(self.table.len()));
+    }
+
+    pub(crate) fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    pub(crate) fn used(&self) -> u32 {
+        self.table.len() as u32 - self.free.len
+    }
+
+    /// Permits that may still be given out; zero while more are in use than allowed.
+    pub(crate) fn available(&self) -> u32 {
+        self.limit.saturating_sub(self.used())
+    }
+
+    pub(crate) fn count(&self, queue: Queue) -> u32 {
+        match queue {
+            Queue::Free => self.free.len,
+            Queue::Resident => self.resident.len,
+            Queue::Parked => self.parked.len,
+            Queue::Transfer | Queue::Orphan => self.in_transfer,
+        }
+    }
+
+    fn list(&mut self, queue: Queue) -> Option<&mut List> {
+        match queue {
+            Queue::Free => Some(&mut self.free),
+            Queue::Resident => Some(&mut self.resident),
+            Queue::Parked => Some(&mut self.parked),
+            Queue::Transfer | Queue::Orphan => None,
+        }
+    }
+
+    /// A frame for `page`, in no list until [`Self::enqueue`]; takes it even past the limit.
+    pub(crate) fn take(&mut self, page: PageNo) -> FrameNo {
+        let number = if self.free.head == NONE {
+            let number = self.table.len() as u32;
+            assert!(number < NUMBER_LIMIT, "more frames than an entry can name");
+            self.table.push(Frame { page: page.0, prev: NONE, next: NONE, slot: 0, queue: Queue::Transfer });
+            self.in_transfer += 1;
+            number
+        } else {
+            let number = self.free.head;
+            self.move_to(FrameNo(number), Queue::Transfer);
+            number
+        };
+        self.table[number as usize].page = page.0;
+        FrameNo(number)
+    }
+
+    /// Puts `frame` at the tail of `queue`, out of whatever it was in.
+    pub(crate) fn move_to(&mut self, frame: FrameNo, queue: Queue) {
+        let Frame { prev, next, queue: old, .. } = self.table[frame.0 as usize];
+        if self.list(old).is_some() {
+            match prev {
+                NONE => self.list(old).expect("a list").head = next,
+                prev => self.table[prev as usize].next = next,
+            }
+            match next {
+                NONE => self.list(old).expect("a list").tail = prev,
+                next => self.table[next as usize].prev = prev,
+            }
+            self.list(old).expect("a list").len -= 1;
+        } else {
+            self.in_transfer -= 1;
+        }
+        let mut back = NONE;
+        if let Some(list) = self.list(queue) {
+            back = list.tail;
+            list.tail = frame.0;
+            list.len += 1;
+            if back == NONE {
+                list.head = frame.0;
+            }
+        } else {
+            self.in_transfer += 1;
+        }
+        if back != NONE {
+            self.table[back as usize].next = frame.0;
+        }
+        let record = &mut self.table[frame.0 as usize];
+        (record.prev, record.next, record.queue) = (back, NONE, queue);
+    }
+
+    pub(crate) fn free(&mut self, frame: FrameNo) {
+        debug_assert_ne!(self.queue(frame), Queue::Free, "{frame:?} freed twice");
+        self.move_to(frame, Queue::Free);
+    }
+
+    /// Hands a transfer's frame to nobody; `slot` is freed with it.
+    pub(crate) fn orphan(&mut self, frame: FrameNo, slot: SlotNo) {
+        debug_assert_eq!(self.queue(frame), Queue::Transfer);
+        let record = &mut self.table[frame.0 as usize];
+        (record.queue, record.slot) = (Queue::Orphan, slot.0);
+    }
+
+    pub(crate) fn orphan_slot(&self, frame: FrameNo) -> SlotNo {
+        SlotNo(self.table[frame.0 as usize].slot)
+    }
+
+    pub(crate) fn queue(&self, frame: FrameNo) -> Queue {
+        self.table[frame.0 as usize].queue
+    }
+
+    pub(crate) fn page(&self, frame: FrameNo) -> PageNo {
+        PageNo(self.table[frame.0 as usize].page)
+    }
+
+    pub(crate) fn set_page(&mut self, frame: FrameNo, page: PageNo) {
+        self.table[frame.0 as usize].page = page.0;
+    }
+
+    pub(crate) fn oldest(&self, queue: Queue) -> Option<FrameNo> {
+        let head = match queue {
+            Queue::Free => self.free.head,
+            Queue::Resident => self.resident.head,
+            Queue::Parked => self.parked.head,
+            Queue::Transfer | Queue::Orphan => NONE,
+        };
+        (head != NONE).then_some(FrameNo(head))
+    }
+
+    pub(crate) fn after(&self, frame: FrameNo) -> Option<FrameNo> {
+        let next = self.table[frame.0 as usize].next;
+        (next != NONE).then_some(FrameNo(next))
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = (FrameNo, Queue, PageNo)> {
+        self.table.iter().enumerate().map(|(n, f)| (FrameNo(n as u32), f.queue, PageNo(f.page)))
+    }
+
+    pub(crate) fn metadata_bytes(&self) -> usize {
+        self.table.len() * size_of::<Frame>()
+    }
+}
+
+const _: () = assert!(size_of::<Frame>() == 24, "a frame's record is 24 bytes: 0.6 % of a page");

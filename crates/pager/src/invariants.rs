@@ -1,0 +1,75 @@
+//! The laws of the core, checked after every step of the model tests.
+
+use crate::entry::State;
+use crate::frames::Queue;
+use crate::page::{FrameNo, PageNo, PageRange, SlotNo};
+use crate::pager::Pager;
+use std::collections::HashMap;
+
+impl Pager {
+    /// Checks every law at a cost linear in all tables. Allocates.
+    ///
+    /// # Panics
+    /// If a law is broken:
+    /// 1. a page that names a frame is the page that the frame names, and the
+    ///    frame is in the queue that fits the page's state;
+    /// 2. a frame that is not free or orphaned is named by its page;
+    /// 3. a slot has as many owners as entries and orphans name it, plus `shared`;
+    ///    nothing else is in use;
+    /// 4. the count of touched pages is right;
+    /// 5. every touched page lies in an area;
+    /// 6. the count of writes under way is that of writing pages and orphaned writes.
+    pub fn check_invariants(&self, shared: &HashMap<SlotNo, u16>) {
+        let mut owners: HashMap<SlotNo, u16> = shared.clone();
+        let mut holders: HashMap<FrameNo, PageNo> = HashMap::new();
+        let (mut touched, mut writing) = (0, 0);
+        let everything = PageRange { start: PageNo(0), count: u64::MAX >> 1 };
+        self.table.for_each_touched(everything, |page, state| {
+            touched += 1;
+            assert!(self.areas.find(page).is_some(), "law 5: {page:?} is {state:?} outside every area");
+            let (frame, queue, slot) = match state {
+                State::Untouched => unreachable!("touched pages only"),
+                State::Resident { frame, slot } => (Some(frame), Queue::Resident, slot),
+                State::Parked { frame, slot, .. } => (Some(frame), Queue::Parked, slot),
+                State::Filling { frame, slot, .. } => (Some(frame), Queue::Transfer, Some(slot)),
+                State::Writing { frame, slot, .. } => {
+                    writing += 1;
+                    (Some(frame), Queue::Transfer, Some(slot))
+                }
+                State::Swapped { slot } => (None, Queue::Free, Some(slot)),
+                State::Poisoned => (None, Queue::Free, None),
+            };
+            if let Some(frame) = frame {
+                assert_eq!(self.frames.page(frame), page, "law 1: {page:?} is {state:?}");
+                assert_eq!(self.frames.queue(frame), queue, "law 1: {page:?} is {state:?}");
+                assert!(holders.insert(frame, page).is_none(), "law 1: {frame:?} has two pages");
+            }
+            if let Some(slot) = slot {
+                *owners.entry(slot).or_default() += 1;
+            }
+        });
+        let mut orphans = 0;
+        for (frame, queue, page) in self.frames.all() {
+            match queue {
+                Queue::Free => {}
+                Queue::Orphan => {
+                    orphans += 1;
+                    *owners.entry(self.frames.orphan_slot(frame)).or_default() += 1;
+                }
+                Queue::Resident | Queue::Parked | Queue::Transfer => {
+                    assert_eq!(holders.get(&frame), Some(&page), "law 2: {frame:?} is {queue:?}");
+                }
+            }
+        }
+        for (slot, count) in &owners {
+            assert_eq!(self.slots.owners(*slot), *count, "law 3: owners of {slot:?}");
+        }
+        assert_eq!(self.slots.in_use() as usize, owners.len(), "law 3: slots in use");
+        assert_eq!(self.touched, touched, "law 4");
+        assert!(
+            (writing..=writing + orphans).contains(&self.writing),
+            "law 6: {} writes are counted, {writing} pages are writing, {orphans} frames are orphans",
+            self.writing
+        );
+    }
+}

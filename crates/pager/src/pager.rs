@@ -1,0 +1,251 @@
+//! The pager: its tables, its limits, and the questions that change nothing.
+
+use crate::area::{Area, Areas, Rights};
+use crate::counters::Counters;
+use crate::entry::{NUMBER_LIMIT, State};
+use crate::fault::Read;
+use crate::frames::{Frames, Queue};
+use crate::page::{FrameNo, PageNo, PageRange, SlotNo};
+use crate::slots::Slots;
+use crate::streams::Streams;
+use crate::table::PageTable;
+
+/// The most accesses that a stream prepares for: 1 MiB of 4 KiB pages.
+pub(crate) const MAX_WINDOW: u32 = 256;
+
+/// Reads that one fault may ask for: the page, and two windows ahead of it.
+pub(crate) const MAX_READS: usize = 2 * MAX_WINDOW as usize + 1;
+
+/// When the store's room is charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// When memory is promised: a promise that could not be kept is refused.
+    Strict,
+    /// At the first eviction: more may be promised than there is.
+    Lazy,
+}
+
+/// What a pager is made for.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Frames that may be in use.
+    pub frames: u32,
+    /// Slots of the store.
+    pub slots: u32,
+    /// When slots are charged.
+    pub commit: Commit,
+    /// Whether pages are read before they are asked for.
+    pub readahead: bool,
+}
+
+/// The state machine of all paged memory of one address space. See the crate's page.
+#[derive(Debug)]
+pub struct Pager {
+    pub(crate) table: PageTable,
+    pub(crate) frames: Frames,
+    pub(crate) slots: Slots,
+    pub(crate) areas: Areas,
+    pub(crate) streams: Streams,
+    pub(crate) counters: Counters,
+    /// What the last call asked to be read; capacity [`MAX_READS`], never grown.
+    pub(crate) reads: Vec<Read>,
+    /// Pages that are not untouched.
+    pub(crate) touched: u64,
+    /// Frames that a write will free.
+    pub(crate) writing: u32,
+    readahead: bool,
+    commit: Commit,
+    promised: u64,
+}
+
+impl Pager {
+    /// A pager without areas.
+    ///
+    /// # Panics
+    /// If frames or slots exceed what an entry can name (2²⁸ − 1 each).
+    pub fn new(config: Config) -> Self {
+        assert!(config.slots < NUMBER_LIMIT, "{} slots are more than an entry can name", config.slots);
+        let mut pager = Self {
+            table: PageTable::default(),
+            frames: Frames::new(0),
+            slots: Slots::new(config.slots),
+            areas: Areas::default(),
+            streams: Streams::new(MAX_WINDOW),
+            counters: Counters::default(),
+            reads: Vec::with_capacity(MAX_READS),
+            touched: 0,
+            writing: 0,
+            readahead: config.readahead,
+            commit: config.commit,
+            promised: 0,
+        };
+        pager.set_frame_limit(config.frames);
+        pager
+    }
+
+    /// Allows `frames` to be in use from now on. If more are, reclaim is needed.
+    pub fn set_frame_limit(&mut self, frames: u32) {
+        self.frames.set_limit(frames);
+        let window = if self.readahead { (frames / 32).min(MAX_WINDOW) } else { 0 };
+        self.streams.set_max_window(window);
+    }
+
+    /// Frames that may be in use.
+    pub fn frame_limit(&self) -> u32 {
+        self.frames.limit()
+    }
+
+    /// Frames in use: resident, parked or in a transfer.
+    pub fn frames_used(&self) -> u32 {
+        self.frames.used()
+    }
+
+    /// Frames whose pages are mapped.
+    pub fn frames_resident(&self) -> u32 {
+        self.frames.count(Queue::Resident)
+    }
+
+    /// Frames whose pages are unmapped but in memory.
+    pub fn frames_parked(&self) -> u32 {
+        self.frames.count(Queue::Parked)
+    }
+
+    /// Frames that a transfer owns.
+    pub fn frames_in_transfer(&self) -> u32 {
+        self.frames.count(Queue::Transfer)
+    }
+
+    /// Slots in use.
+    pub fn slots_used(&self) -> u32 {
+        self.slots.in_use()
+    }
+
+    /// Slots in all.
+    pub fn slots_total(&self) -> u32 {
+        self.slots.capacity()
+    }
+
+    /// Pages that hold data: everything but untouched ones.
+    pub fn pages_touched(&self) -> u64 {
+        self.touched
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Bytes of the pager's tables that have been written, which is what they keep resident.
+    pub fn metadata_bytes(&self) -> usize {
+        let entries = usize::try_from(self.touched).unwrap_or(usize::MAX / 8) * 8;
+        entries + self.frames.metadata_bytes() + self.slots.metadata_bytes()
+    }
+
+    /// What is true of `page`.
+    pub fn state(&self, page: PageNo) -> State {
+        self.table.get(page)
+    }
+
+    /// The digest that was kept for `slot`.
+    pub fn digest(&self, slot: SlotNo) -> u128 {
+        self.slots.digest(slot)
+    }
+
+    /// The page that holds, or waits for, `frame`.
+    pub fn page_of(&self, frame: FrameNo) -> PageNo {
+        self.frames.page(frame)
+    }
+
+    /// The area that `page` lies in.
+    pub fn area(&self, page: PageNo) -> Option<Area> {
+        self.areas.find(page)
+    }
+
+    /// Every area, in order.
+    pub fn areas(&self) -> impl Iterator<Item = Area> {
+        self.areas.iter()
+    }
+
+    /// The parts of areas that lie in `range`, in order. Allocates.
+    pub fn areas_within(&self, range: PageRange) -> Vec<Area> {
+        self.areas.within(range)
+    }
+
+    /// Adds an area of untouched pages; what was there must have been discarded. Allocates.
+    pub fn add_area(&mut self, range: PageRange, rights: Rights) {
+        self.table.cover(range);
+        self.areas.insert(Area { range, rights, pinned: false });
+    }
+
+    /// Changes the rights of the areas in `range`; they split where they must.
+    pub fn set_rights(&mut self, range: PageRange, rights: Rights) {
+        for area in self.areas.within(range) {
+            self.areas.insert(Area { rights, ..area });
+        }
+    }
+
+    /// Pins the areas in `range`, or lets them go.
+    pub fn set_pinned(&mut self, range: PageRange, pinned: bool) {
+        for area in self.areas.within(range) {
+            self.areas.insert(Area { pinned, ..area });
+        }
+    }
+
+    /// Pages of pinned areas.
+    pub fn pages_pinned(&self) -> u64 {
+        self.areas.iter().filter(|area| area.pinned).map(|area| area.range.count).sum()
+    }
+
+    /// Promises `pages` of memory. False, and nothing changed, when commit is
+    /// strict and frames and slots together could not hold all that is promised.
+    #[must_use]
+    pub fn promise(&mut self, pages: u64) -> bool {
+        let room = u64::from(self.frames.limit()) + u64::from(self.slots.capacity());
+        let promised = self.promised.saturating_add(pages);
+        let kept = self.commit == Commit::Lazy || promised <= room;
+        if kept {
+            self.promised = promised;
+        }
+        kept
+    }
+
+    /// Takes a promise back.
+    pub fn renounce(&mut self, pages: u64) {
+        self.promised = self.promised.saturating_sub(pages);
+    }
+
+    /// A stretch of slots (first, count) that became free as a whole: the store may
+    /// forget its bytes. Each is told once.
+    pub fn take_stale_slots(&mut self) -> Option<(SlotNo, u32)> {
+        self.slots.take_stale_extent()
+    }
+
+    /// One more owner for `slot`, which then outlives its page. False when it has 65 535.
+    #[must_use]
+    pub fn share_slot(&mut self, slot: SlotNo) -> bool {
+        self.slots.share(slot)
+    }
+
+    /// Gives up a share taken with [`Self::share_slot`].
+    pub fn release_slot(&mut self, slot: SlotNo) {
+        self.slots.release(slot);
+    }
+
+    /// Takes over a page that is mapped already, even past the frame limit.
+    pub fn adopt(&mut self, page: PageNo) {
+        if self.table.get(page) != State::Untouched {
+            return;
+        }
+        let frame = self.frames.take(page);
+        self.frames.move_to(frame, Queue::Resident);
+        self.set(page, State::Resident { frame, slot: None });
+    }
+
+    /// Changes a page's state and keeps count.
+    pub(crate) fn set(&mut self, page: PageNo, state: State) {
+        let before = self.table.get(page) != State::Untouched;
+        let after = state != State::Untouched;
+        self.touched = self.touched + u64::from(after) - u64::from(before);
+        self.table.set(page, state);
+    }
+}

@@ -1,0 +1,172 @@
+//! Finding frames: a clock whose reference bit is whether an unmapped page is touched.
+//!
+//! Frames arrive at the tail of the resident queue. At its head a page is parked:
+//! unmapped, but still in memory. Touched there, it goes back to the tail, which
+//! is the second chance of the clock (Corbató, "A Paging Experiment with the
+//! Multics System", 1968), in the form that VAX/VMS gave it for machines that
+//! keep no reference bits (Levy and Lipman, 1982). Untouched until its turn comes,
+//! it is evicted.
+
+use crate::entry::State;
+use crate::frames::Queue;
+use crate::page::{FrameNo, PageNo, PageRange, SlotNo};
+use crate::pager::Pager;
+
+/// Pages that may be looked at in one search for something to park.
+const MAX_SCAN: u32 = 512;
+
+/// What [`Pager::next_parking`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parking {
+    /// Unmap these pages, which hold the oldest frames, then say for each
+    /// [`Pager::parked`] or [`Pager::vanished`]; nothing if it has to stay.
+    Pages(PageRange),
+    /// What was looked at may not be parked; more may be further on.
+    Scanned,
+    /// No page is resident.
+    Nothing,
+}
+
+/// What a parked page was found to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Only zeros.
+    Zero,
+    /// Bytes with this digest.
+    Digest(u128),
+}
+
+/// What becomes of a page's frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Eviction {
+    /// It is free now; nothing is to be written.
+    Freed,
+    /// Write it to the slot, then say [`Pager::write_done`].
+    Write(SlotNo),
+    /// It is dirty and the store has no slot left: the page stays parked.
+    StoreFull,
+}
+
+impl Pager {
+    /// Frames to keep available, so that faults need not wait for reclaim.
+    pub fn reserve(&self) -> u32 {
+        (self.frames.limit() / 16).clamp(1, 8192)
+    }
+
+    /// Frames that reclaim should still see to, beyond those being written.
+    pub fn reclaim_need(&self) -> u32 {
+        let wanted = self.reserve() + self.frames.used().saturating_sub(self.frames.limit());
+        wanted.saturating_sub(self.frames.available() + self.writing)
+    }
+
+    /// Parked pages to keep as second chances while others can be evicted.
+    pub fn parking_target(&self) -> u32 {
+        self.frames.limit() / 16
+    }
+
+    /// The next pages to unmap: a run of at most `most` whose frames arrived one
+    /// after the other, from the head of the clock.
+    pub fn next_parking(&mut self, most: u32) -> Parking {
+        for _ in 0..MAX_SCAN.min(self.frames.count(Queue::Resident)) {
+            let Some(frame) = self.frames.oldest(Queue::Resident) else { break };
+            self.counters.pages_scanned += 1;
+            let page = self.frames.page(frame);
+            let follower = self.frames.after(frame);
+            self.frames.move_to(frame, Queue::Resident);
+            let Some(area) = self.areas.find(page).filter(|area| area.evictable()) else { continue };
+            let (mut first, mut last) = (page, page);
+            let mut next = follower.filter(|next| *next != frame);
+            while let Some(frame) = next
+                && last.0 - first.0 + 1 < u64::from(most)
+            {
+                let page = self.frames.page(frame);
+                if !area.range.contains(page) {
+                    break;
+                } else if page == last.plus(1) {
+                    last = page;
+                } else if page.plus(1) == first {
+                    first = page;
+                } else {
+                    break;
+                }
+                self.counters.pages_scanned += 1;
+                next = self.frames.after(frame);
+                self.frames.move_to(frame, Queue::Resident);
+            }
+            return Parking::Pages(PageRange::between(first, last.plus(1)));
+        }
+        if self.frames.count(Queue::Resident) == 0 { Parking::Nothing } else { Parking::Scanned }
+    }
+
+    /// `page` has been unmapped and its bytes are safe.
+    pub fn parked(&mut self, page: PageNo) {
+        let State::Resident { frame, slot } = self.table.get(page) else {
+            unreachable!("only resident pages are parked");
+        };
+        self.frames.move_to(frame, Queue::Parked);
+        self.set(page, State::Parked { frame, slot, ahead: false });
+    }
+
+    /// Fills `found` with the parked frames whose turn it is, oldest first, up to
+    /// its capacity and at most `most`. They stay parked until [`Self::evict`].
+    pub fn next_evictions(&self, most: u32, found: &mut Vec<FrameNo>) {
+        let room = (found.capacity() - found.len()).min(most as usize);
+        let mut next = self.frames.oldest(Queue::Parked);
+        for _ in 0..room {
+            let Some(frame) = next else { break };
+            found.push(frame);
+            next = self.frames.after(frame);
+        }
+    }
+
+    /// Whether the bytes of a parked frame are known to be those of its slot, so
+    /// that [`Self::evict`] need not be told the content.
+    pub fn known_clean(&self, frame: FrameNo) -> bool {
+        matches!(self.table.get(self.frames.page(frame)), State::Parked { ahead: true, slot: Some(_), .. })
+    }
+
+    /// Takes the frame of a parked page. `content` may be `None` only if [`Self::known_clean`].
+    pub fn evict(&mut self, frame: FrameNo, content: Option<Content>) -> Eviction {
+        let page = self.frames.page(frame);
+        let State::Parked { slot, .. } = self.table.get(page) else {
+            unreachable!("only parked pages are evicted");
+        };
+        let digest = match content {
+            None => {
+                assert!(self.known_clean(frame), "{page:?} is evicted unseen");
+                return self.evict_clean(page, frame, slot);
+            }
+            Some(Content::Zero) => {
+                slot.into_iter().for_each(|slot| self.slots.release(slot));
+                self.counters.zero_evictions += 1;
+                self.counters.pages_reclaimed += 1;
+                self.frames.free(frame);
+                self.set(page, State::Untouched);
+                return Eviction::Freed;
+            }
+            Some(Content::Digest(digest)) => digest,
+        };
+        if slot.is_some_and(|slot| self.slots.digest(slot) == digest) {
+            return self.evict_clean(page, frame, slot);
+        }
+        slot.into_iter().for_each(|slot| self.slots.release(slot));
+        let Some(slot) = self.slots.allocate(digest) else {
+            self.frames.move_to(frame, Queue::Parked);
+            self.set(page, State::Parked { frame, slot: None, ahead: false });
+            return Eviction::StoreFull;
+        };
+        self.frames.move_to(frame, Queue::Transfer);
+        self.writing += 1;
+        self.set(page, State::Writing { frame, slot, wanted: false });
+        Eviction::Write(slot)
+    }
+
+    fn evict_clean(&mut self, page: PageNo, frame: FrameNo, slot: Option<SlotNo>) -> Eviction {
+        let slot = slot.expect("a clean page has a slot");
+        self.counters.clean_evictions += 1;
+        self.counters.pages_reclaimed += 1;
+        self.frames.free(frame);
+        self.set(page, State::Swapped { slot });
+        Eviction::Freed
+    }
+}

@@ -1,0 +1,121 @@
+//! The slot map: places in the store, their sharing counts and digests.
+
+use crate::page::SlotNo;
+use crate::runmap::RunMap;
+
+/// Slots in one extent: what is given back to the file system at a time (2 MiB at 4 KiB).
+const EXTENT_SLOTS: u32 = 512;
+
+#[derive(Debug)]
+pub(crate) struct Slots {
+    map: RunMap,
+    /// Owners of each slot; fork shares them.
+    owners: Vec<u16>,
+    /// Keyed digest of the bytes that the slot holds.
+    digests: Vec<u128>,
+    /// Slots in use in each extent.
+    extent_used: Vec<u16>,
+    /// Extents that were used, are empty now and have not been punched.
+    extent_stale: Vec<u8>,
+    stale: u32,
+    punch_cursor: usize,
+    last: u32,
+}
+
+impl Slots {
+    pub(crate) fn new(capacity: u32) -> Self {
+        let extents = capacity.div_ceil(EXTENT_SLOTS) as usize;
+        Self {
+            map: RunMap::new(capacity),
+            owners: vec![0; capacity as usize],
+            digests: vec![0; capacity as usize],
+            extent_used: vec![0; extents],
+            extent_stale: vec![0; extents],
+            stale: 0,
+            punch_cursor: 0,
+            last: u32::MAX - 1,
+        }
+    }
+
+    pub(crate) fn in_use(&self) -> u32 {
+        self.map.taken()
+    }
+
+    pub(crate) fn capacity(&self) -> u32 {
+        self.map.capacity()
+    }
+
+    /// A slot with one owner: the one after the last given out where that is
+    /// free, so that what is evicted together lies together.
+    pub(crate) fn allocate(&mut self, digest: u128) -> Option<SlotNo> {
+        let next = self.last + 1;
+        let number = if self.map.is_taken(next) { self.map.find()? } else { next };
+        self.map.take(number);
+        self.last = number;
+        self.owners[number as usize] = 1;
+        self.digests[number as usize] = digest;
+        let extent = (number / EXTENT_SLOTS) as usize;
+        self.extent_used[extent] += 1;
+        if self.extent_stale[extent] != 0 {
+            self.extent_stale[extent] = 0;
+            self.stale -= 1;
+        }
+        Some(SlotNo(number))
+    }
+
+    /// One owner less; without owners the slot is free.
+    pub(crate) fn release(&mut self, slot: SlotNo) {
+        let owners = &mut self.owners[slot.0 as usize];
+        *owners = owners.checked_sub(1).expect("a slot is released by an owner");
+        if *owners == 0 {
+            self.map.free(slot.0);
+            let extent = (slot.0 / EXTENT_SLOTS) as usize;
+            self.extent_used[extent] -= 1;
+            if self.extent_used[extent] == 0 {
+                self.extent_stale[extent] = 1;
+                self.stale += 1;
+            }
+        }
+    }
+
+    /// One owner more. False, and nothing changed, when the count is at its limit of 65 535.
+    #[must_use]
+    pub(crate) fn share(&mut self, slot: SlotNo) -> bool {
+        let owners = &mut self.owners[slot.0 as usize];
+        debug_assert_ne!(*owners, 0);
+        owners.checked_add(1).is_some_and(|more| {
+            *owners = more;
+            true
+        })
+    }
+
+    pub(crate) fn digest(&self, slot: SlotNo) -> u128 {
+        self.digests[slot.0 as usize]
+    }
+
+    pub(crate) fn owners(&self, slot: SlotNo) -> u16 {
+        self.owners[slot.0 as usize]
+    }
+
+    /// An extent (first slot, count) whose bytes the store may forget, once each.
+    pub(crate) fn take_stale_extent(&mut self) -> Option<(SlotNo, u32)> {
+        if self.stale == 0 {
+            return None;
+        }
+        let extents = self.extent_stale.len();
+        let extent = (0..extents)
+            .map(|step| (self.punch_cursor + step) % extents)
+            .find(|extent| self.extent_stale[*extent] != 0)?;
+        self.extent_stale[extent] = 0;
+        self.stale -= 1;
+        self.punch_cursor = extent;
+        let start = extent as u32 * EXTENT_SLOTS;
+        Some((SlotNo(start), EXTENT_SLOTS.min(self.capacity() - start)))
+    }
+
+    /// Bytes of the tables that have been written.
+    pub(crate) fn metadata_bytes(&self) -> usize {
+        let bitmap = self.map.metadata_bytes();
+        bitmap + bitmap * 8 * (size_of::<u16>() + size_of::<u128>())
+    }
+}

@@ -1,0 +1,164 @@
+//! Stream detection: which pages will be wanted next.
+//!
+//! Several streams may interleave (a merge reads from many places at once), each
+//! forward, backward or with a stride. A stream is recognised from the misses
+//! alone: two on neighbouring pages, or three at one distance. While it goes on
+//! its window doubles. The idea is that of Linux's on-demand readahead (Wu
+//! Fengguang, "Sequential File Prefetching in Linux", 2008): a touch at the start
+//! of what was read ahead is what asks for more.
+
+use crate::page::PageNo;
+
+const STREAMS: usize = 32;
+const MISSES: usize = 32;
+/// The widest stride that is followed, in pages.
+const MAX_STRIDE: i64 = 64;
+const FIRST_WINDOW: u32 = 4;
+
+/// A stream that goes on at the page just asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Going {
+    pub(crate) id: usize,
+    /// Pages from one access to the next; never 0.
+    pub(crate) stride: i64,
+    /// How many accesses to prepare for.
+    pub(crate) window: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Stream {
+    /// The last page that has been made accessible, or touched.
+    last: i64,
+    /// The last page asked of the store.
+    ahead: i64,
+    /// 0: the record is unused.
+    stride: i64,
+    window: u32,
+    used: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Streams {
+    streams: [Stream; STREAMS],
+    misses: [i64; MISSES],
+    next_miss: usize,
+    now: u64,
+    max_window: u32,
+}
+
+impl Streams {
+    /// Streams whose windows grow to at most `max_window` accesses.
+    pub(crate) fn new(max_window: u32) -> Self {
+        Self {
+            streams: [Stream::default(); STREAMS],
+            misses: [i64::MIN / 2; MISSES],
+            next_miss: 0,
+            now: 0,
+            max_window,
+        }
+    }
+
+    pub(crate) fn set_max_window(&mut self, max_window: u32) {
+        self.max_window = max_window;
+    }
+
+    /// Tells of a touch on `page` that was noticed; the stream it belongs to, if any.
+    pub(crate) fn touch(&mut self, page: PageNo) -> Option<Going> {
+        self.now += 1;
+        let page = page.0 as i64;
+        let max_window = self.max_window;
+        for (id, stream) in self.streams.iter_mut().enumerate() {
+            if stream.stride == 0 {
+                continue;
+            }
+            let distance = page - stream.last;
+            let steps = distance / stream.stride;
+            if distance % stream.stride == 0 && steps >= 1 && steps <= i64::from(stream.window) + 1 {
+                stream.last = page;
+                stream.used = self.now;
+                stream.window = (stream.window * 2).min(max_window);
+                return Some(Going { id, stride: stream.stride, window: stream.window });
+            }
+        }
+        let stride = self.recognise(page);
+        self.misses[self.next_miss] = page;
+        self.next_miss = (self.next_miss + 1) % MISSES;
+        let stride = stride?;
+        let window = FIRST_WINDOW.min(max_window);
+        if window == 0 {
+            return None;
+        }
+        let oldest = (0..STREAMS).min_by_key(|id| self.streams[*id].used)?;
+        self.streams[oldest] = Stream { last: page, ahead: page, stride, window, used: self.now };
+        Some(Going { id: oldest, stride, window })
+    }
+
+    /// The stride at which `page` continues earlier misses.
+    fn recognise(&self, page: i64) -> Option<i64> {
+        let near = |from: i64| self.misses.contains(&from);
+        for stride in [1, -1] {
+            if near(page - stride) {
+                return Some(stride);
+            }
+        }
+        let strides = self.misses.iter().map(|miss| page - miss);
+        strides.filter(|d| *d != 0 && d.abs() <= MAX_STRIDE).find(|d| near(page - 2 * d))
+    }
+
+    /// Pages up to `page` have been made accessible.
+    pub(crate) fn reached(&mut self, id: usize, page: PageNo) {
+        self.streams[id].last = page.0 as i64;
+    }
+
+    /// The last page of the stream that was asked of the store.
+    pub(crate) fn ahead(&self, id: usize) -> i64 {
+        self.streams[id].ahead
+    }
+
+    /// Everything up to `page` has been asked of the store.
+    pub(crate) fn set_ahead(&mut self, id: usize, page: i64) {
+        self.streams[id].ahead = page;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(pages: impl IntoIterator<Item = u64>) -> Vec<Option<i64>> {
+        let mut streams = Streams::new(64);
+        pages.into_iter().map(|p| streams.touch(PageNo(p)).map(|going| going.stride)).collect()
+    }
+
+    #[test]
+    fn forward_backward_and_strided_streams_are_recognised() {
+        assert_eq!(run([100, 101, 102]), [None, Some(1), Some(1)]);
+        assert_eq!(run([100, 99, 98]), [None, Some(-1), Some(-1)]);
+        assert_eq!(run([100, 107, 114, 121]), [None, None, Some(7), Some(7)]);
+    }
+
+    #[test]
+    fn interleaved_streams_are_kept_apart() {
+        let pages = (0..50).flat_map(|i| [1000 + i, 9000 - i, 20_000 + 5 * i]);
+        let found = run(pages);
+        assert!(found[9..].iter().all(Option::is_some), "{found:?}");
+    }
+
+    #[test]
+    fn random_pages_are_not_a_stream() {
+        let mut x = 1u64;
+        let pages = (0..10_000).map(|_| {
+            x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            x >> 40
+        });
+        assert!(run(pages).iter().filter(|s| s.is_some()).count() < 100);
+    }
+
+    #[test]
+    fn the_window_doubles_up_to_its_limit() {
+        let mut streams = Streams::new(64);
+        let windows: Vec<u32> =
+            (0..8).filter_map(|p| streams.touch(PageNo(p))).map(|going| going.window).collect();
+        assert_eq!(windows, [4, 8, 16, 32, 64, 64, 64]);
+    }
+}

@@ -1,0 +1,136 @@
+//! The end of a transfer.
+
+use crate::entry::State;
+use crate::frames::Queue;
+use crate::page::{FrameNo, PageNo};
+use crate::pager::Pager;
+
+/// How a read ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FillResult {
+    /// The bytes have the slot's digest.
+    Good,
+    /// They could not be read, or are not what was written.
+    Bad,
+}
+
+/// What a read's end asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// Map the page; it is resident now. Where that fails, say [`Pager::unmapped`].
+    Map(PageNo),
+    /// Keep the bytes: the page was read ahead and is parked.
+    Keep,
+    /// The page was discarded meanwhile; the frame is free.
+    Freed,
+    /// The page is lost; the frame is free. Make a touch on it a bus error.
+    Poison(PageNo),
+}
+
+/// How a write ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteResult {
+    /// The store has the bytes.
+    Done,
+    /// It has not.
+    Failed,
+}
+
+/// What a write's end asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// The frame is free.
+    Freed,
+    /// Somebody waits: map the page; it is resident now. Where that fails, say
+    /// [`Pager::unmapped`].
+    Map(PageNo),
+    /// The write failed and the page is parked as before.
+    Kept,
+}
+
+impl Pager {
+    /// The read into `frame` has ended.
+    pub fn fill_done(&mut self, frame: FrameNo, result: FillResult) -> Fill {
+        let page = self.frames.page(frame);
+        self.counters.swap_ins += 1;
+        if self.frames.queue(frame) == Queue::Orphan {
+            self.free_orphan(frame);
+            return Fill::Freed;
+        }
+        let State::Filling { slot, wanted, .. } = self.table.get(page) else {
+            unreachable!("a fill ends on a page that is filling");
+        };
+        if result == FillResult::Bad {
+            self.counters.poisoned_pages += 1;
+            self.slots.release(slot);
+            self.frames.free(frame);
+            self.set(page, State::Poisoned);
+            return Fill::Poison(page);
+        }
+        if wanted {
+            self.frames.move_to(frame, Queue::Resident);
+            self.set(page, State::Resident { frame, slot: Some(slot) });
+            Fill::Map(page)
+        } else {
+            self.frames.move_to(frame, Queue::Parked);
+            self.set(page, State::Parked { frame, slot: Some(slot), ahead: true });
+            Fill::Keep
+        }
+    }
+
+    /// The read into `frame` could not be started; all is as before the fault.
+    pub fn fill_refused(&mut self, frame: FrameNo) {
+        let page = self.frames.page(frame);
+        let State::Filling { slot, .. } = self.table.get(page) else {
+            unreachable!("only a fill can be refused");
+        };
+        self.frames.free(frame);
+        self.set(page, State::Swapped { slot });
+    }
+
+    /// The write of `frame` has ended.
+    pub fn write_done(&mut self, frame: FrameNo, result: WriteResult) -> Written {
+        let page = self.frames.page(frame);
+        self.writing -= 1;
+        if result == WriteResult::Done {
+            self.counters.swap_outs += 1;
+            self.counters.pages_reclaimed += 1;
+        }
+        if self.frames.queue(frame) == Queue::Orphan {
+            self.free_orphan(frame);
+            return Written::Freed;
+        }
+        let State::Writing { slot, wanted, .. } = self.table.get(page) else {
+            unreachable!("a write ends on a page that is writing");
+        };
+        let slot = match result {
+            WriteResult::Done => Some(slot),
+            WriteResult::Failed => {
+                self.slots.release(slot);
+                None
+            }
+        };
+        match (wanted, slot) {
+            (true, slot) => {
+                self.frames.move_to(frame, Queue::Resident);
+                self.set(page, State::Resident { frame, slot });
+                Written::Map(page)
+            }
+            (false, Some(slot)) => {
+                self.frames.free(frame);
+                self.set(page, State::Swapped { slot });
+                Written::Freed
+            }
+            (false, None) => {
+                self.frames.move_to(frame, Queue::Parked);
+                self.set(page, State::Parked { frame, slot: None, ahead: false });
+                Written::Kept
+            }
+        }
+    }
+
+    fn free_orphan(&mut self, frame: FrameNo) {
+        self.slots.release(self.frames.orphan_slot(frame));
+        self.frames.free(frame);
+    }
+}
