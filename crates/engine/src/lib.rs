@@ -1,1 +1,34 @@
-//! engine
+//! The pager on this computer.
+//!
+//! One [`Engine`] a process. Until what the program was promised could exceed its
+//! budget nothing happens at all; then resident bytes are sampled; when they reach
+//! the budget, memory is taken over as it is and paged from then on by one thread,
+//! the pager thread, which carries out what the [`pager`] core decides.
+//!
+//! Lock order: the address-space lock ([`Engine::address_space`], program threads
+//! only), then the core's lock. A program thread that holds either has its signals
+//! blocked, because a handler might touch paged memory and wait for a lock that the
+//! interrupted code holds. Nobody holds the core's lock while waiting for I/O, nor
+//! in a system call that makes the kernel announce something on the userfaultfd:
+//! only the pager thread reads announcements, and it needs the lock to do so.
+
+mod children;
+mod core;
+mod engine;
+mod evict;
+mod features;
+mod fill;
+mod map;
+mod ops;
+mod pool;
+mod serve;
+mod settings;
+mod signals;
+mod takeover;
+
+pub use engine::{AddressSpace, Engine, ForkGuard};
+pub use pager::Rights;
+pub use settings::{Fallbacks, Settings, StorePlace};
+
+/// Bytes in a page.
+pub const PAGE: usize = 4096;

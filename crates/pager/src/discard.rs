@@ -29,6 +29,11 @@ impl Pager {
         }
     }
 
+    /// Calls `each` for every page of `range` that is not untouched, in order.
+    pub fn for_each_touched(&self, range: PageRange, each: impl FnMut(PageNo, State)) {
+        self.table.for_each_touched(range, each);
+    }
+
     /// [`Self::discard`], and the areas of `range` are gone.
     pub fn remove_area(&mut self, range: PageRange, each: impl FnMut(PageNo, State)) {
         self.discard(range, each);

@@ -53,8 +53,7 @@ pub struct Pager {
     pub(crate) touched: u64,
     /// Frames that a write will free.
     pub(crate) writing: u32,
-    readahead: bool,
-    commit: Commit,
+    config: Config,
     promised: u64,
 }
 
@@ -75,18 +74,22 @@ impl Pager {
             reads: Vec::with_capacity(MAX_READS),
             touched: 0,
             writing: 0,
-            readahead: config.readahead,
-            commit: config.commit,
+            config,
             promised: 0,
         };
         pager.set_frame_limit(config.frames);
         pager
     }
 
+    /// What the pager was made for.
+    pub fn config(&self) -> Config {
+        self.config
+    }
+
     /// Allows `frames` to be in use from now on. If more are, reclaim is needed.
     pub fn set_frame_limit(&mut self, frames: u32) {
         self.frames.set_limit(frames);
-        let window = if self.readahead { (frames / 32).min(MAX_WINDOW) } else { 0 };
+        let window = if self.config.readahead { (frames / 32).min(MAX_WINDOW) } else { 0 };
         self.streams.set_max_window(window);
     }
 
@@ -202,7 +205,7 @@ impl Pager {
     pub fn promise(&mut self, pages: u64) -> bool {
         let room = u64::from(self.frames.limit()) + u64::from(self.slots.capacity());
         let promised = self.promised.saturating_add(pages);
-        let kept = self.commit == Commit::Lazy || promised <= room;
+        let kept = self.config.commit == Commit::Lazy || promised <= room;
         if kept {
             self.promised = promised;
         }

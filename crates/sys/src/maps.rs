@@ -1,1 +1,282 @@
-//! maps
+#![expect(unsafe_code, reason = "mappings, and the PAGEMAP_SCAN ioctl")]
+//! Mappings and what is resident of them.
+
+use core::ffi::c_void;
+use core::ptr;
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mm::{Advice, MapFlags, ProtFlags};
+
+const PAGE: usize = 4096;
+
+/// Anonymous private memory of our own, resident where touched; unmapped on drop.
+#[derive(Debug)]
+pub struct Reservation {
+    addr: usize,
+    len: usize,
+}
+
+impl Reservation {
+    /// `len` bytes, readable and writable.
+    ///
+    /// # Errors
+    /// What mmap(2) says.
+    pub fn new(len: usize) -> Result<Self, Errno> {
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let addr = unsafe {
+            rustix::mm::mmap_anonymous(ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, flags)?
+        };
+        Ok(Self { addr: addr as usize, len })
+    }
+
+    /// Where it begins.
+    pub fn addr(&self) -> usize {
+        self.addr
+    }
+
+    /// Its bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never: a mapping has at least a page.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Keeps it out of forked children.
+    ///
+    /// # Errors
+    /// What madvise(2) says.
+    pub fn dont_fork(&self) -> Result<(), Errno> {
+        advise(self.addr, self.len, Advice::LinuxDontFork)
+    }
+
+    /// Keeps it out of core dumps.
+    ///
+    /// # Errors
+    /// What madvise(2) says.
+    pub fn dont_dump(&self) -> Result<(), Errno> {
+        advise(self.addr, self.len, Advice::LinuxDontDump)
+    }
+
+    /// Has it made of small pages.
+    ///
+    /// # Errors
+    /// What madvise(2) says.
+    pub fn no_huge_pages(&self) -> Result<(), Errno> {
+        no_huge_pages(self.addr, self.len)
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and nobody borrows from it.
+        let _ = unsafe { rustix::mm::munmap(self.addr as *mut c_void, self.len) };
+    }
+}
+
+fn advise(addr: usize, len: usize, advice: Advice) -> Result<(), Errno> {
+    // SAFETY: the callers below choose advice that keeps or zeroes bytes of ranges
+    // that are theirs to decide about.
+    unsafe { rustix::mm::madvise(addr as *mut c_void, len, advice) }
+}
+
+/// Has a range made of small pages from now on. Without effect, and without error,
+/// where the kernel knows no huge ones.
+///
+/// # Errors
+/// What madvise(2) says.
+pub fn no_huge_pages(addr: usize, len: usize) -> Result<(), Errno> {
+    match advise(addr, len, Advice::LinuxNoHugepage) {
+        Err(Errno::INVAL) => Ok(()),
+        other => other,
+    }
+}
+
+/// Keeps a range out of forked children.
+///
+/// # Errors
+/// What madvise(2) says.
+pub fn dont_fork(addr: usize, len: usize) -> Result<(), Errno> {
+    advise(addr, len, Advice::LinuxDontFork)
+}
+
+/// Makes every page of a range writable memory now. Absent ones are zeroed ones then.
+///
+/// # Errors
+/// What madvise(2) says: `ENOMEM`, and `EINVAL` before Linux 5.14.
+pub fn populate_write(addr: usize, len: usize) -> Result<(), Errno> {
+    advise(addr, len, Advice::LinuxPopulateWrite)
+}
+
+/// Drops a range's pages; they read as zeros from then on.
+///
+/// # Errors
+/// What madvise(2) says: `EINVAL` for locked pages.
+pub fn dont_need(addr: usize, len: usize) -> Result<(), Errno> {
+    advise(addr, len, Advice::LinuxDontNeed)
+}
+
+/// `/proc/self/statm`, opened once.
+#[derive(Debug)]
+pub struct Statm {
+    fd: OwnedFd,
+}
+
+/// What it says.
+#[derive(Clone, Copy, Debug)]
+pub struct StatmSample {
+    /// Address space in bytes.
+    pub size_bytes: u64,
+    /// Resident bytes, of any kind.
+    pub resident_bytes: u64,
+    /// Of these, bytes of files and shared memory.
+    pub shared_bytes: u64,
+}
+
+impl Statm {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// What open(2) says.
+    pub fn open() -> Result<Self, Errno> {
+        Ok(Self { fd: open_proc("/proc/self/statm")? })
+    }
+
+    /// Reads it; about a microsecond.
+    ///
+    /// # Errors
+    /// What pread(2) says; `EIO` if the text has not the form it has.
+    pub fn read(&self) -> Result<StatmSample, Errno> {
+        let mut text = [0; 128];
+        let len = rustix::io::pread(&self.fd, &mut text, 0)?;
+        let mut numbers = text[..len].split(|byte| *byte == b' ').map(|word| {
+            word.iter().take_while(|byte| byte.is_ascii_digit()).fold(0u64, |sum, digit| {
+                sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))
+            }) * PAGE as u64
+        });
+        let mut next = || numbers.next().ok_or(Errno::IO);
+        Ok(StatmSample { size_bytes: next()?, resident_bytes: next()?, shared_bytes: next()? })
+    }
+}
+
+fn open_proc(path: &str) -> Result<OwnedFd, Errno> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// `/proc/self/pagemap`, opened.
+#[derive(Debug)]
+pub struct Pagemap {
+    fd: OwnedFd,
+}
+
+/// `struct pm_scan_arg`.
+#[repr(C)]
+#[derive(Default)]
+struct ScanArg {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    vec: u64,
+    vec_len: u64,
+    max_pages: u64,
+    category_inverted: u64,
+    category_mask: u64,
+    category_anyof_mask: u64,
+    return_mask: u64,
+}
+
+/// `struct page_region`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Region {
+    start: u64,
+    end: u64,
+    categories: u64,
+}
+
+const _: () = assert!(size_of::<ScanArg>() == 96 && size_of::<Region>() == 24);
+
+const PAGEMAP_SCAN: u64 = 3 << 30 | (size_of::<ScanArg>() as u64) << 16 | (b'f' as u64) << 8 | 16;
+const PAGE_IS_PRESENT: u64 = 1 << 3;
+const PAGE_IS_SWAPPED: u64 = 1 << 4;
+
+impl Pagemap {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// What open(2) says.
+    pub fn open() -> Result<Self, Errno> {
+        Ok(Self { fd: open_proc("/proc/self/pagemap")? })
+    }
+
+    /// Calls `each` with (start, end) of every run of pages in `start..end` that
+    /// have bytes of their own, in memory or in the kernel's swap.
+    ///
+    /// # Errors
+    /// What PAGEMAP_SCAN or, on kernels before 6.7, pread(2) says.
+    pub fn scan_present(
+        &self,
+        start: usize,
+        end: usize,
+        mut each: impl FnMut(usize, usize),
+    ) -> Result<(), Errno> {
+        let mut regions = [Region::default(); 256];
+        let mut from = start;
+        while from < end {
+            let mut arg = ScanArg {
+                size: size_of::<ScanArg>() as u64,
+                start: from as u64,
+                end: end as u64,
+                vec: regions.as_mut_ptr() as u64,
+                vec_len: regions.len() as u64,
+                category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+                return_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+                ..ScanArg::default()
+            };
+            // SAFETY: the argument is the ioctl's, and the vector as long as it says.
+            let found = unsafe { libc::ioctl(self.fd.as_raw_fd(), PAGEMAP_SCAN, &mut arg) };
+            let Ok(found) = usize::try_from(found) else {
+                return self.scan_by_reading(from, end, each);
+            };
+            for region in &regions[..found] {
+                each(region.start as usize, region.end as usize);
+            }
+            if arg.walk_end as usize <= from {
+                break;
+            }
+            from = arg.walk_end as usize;
+        }
+        Ok(())
+    }
+
+    fn scan_by_reading(
+        &self,
+        start: usize,
+        end: usize,
+        mut each: impl FnMut(usize, usize),
+    ) -> Result<(), Errno> {
+        let mut words = [0u8; 4096];
+        let mut addr = start;
+        while addr < end {
+            let want = words.len().min((end - addr).div_ceil(PAGE) * 8);
+            let got = rustix::io::pread(&self.fd, &mut words[..want], (addr / PAGE * 8) as u64)?;
+            if got < 8 {
+                return Err(Errno::IO);
+            }
+            for word in words[..got].chunks_exact(8) {
+                // Bits 63 and 62: present, swapped. The low half holds neither.
+                if word[7] & 0xc0 != 0 {
+                    each(addr, addr + PAGE);
+                }
+                addr += PAGE;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! The command line.
+
+use crate::trouble::{OWN_ERROR, say};
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Gives a program more heap than it has RAM.
+#[derive(Debug, Parser)]
+#[command(
+    name = "outcore",
+    version,
+    about = "Runs an unmodified program in a fixed amount of RAM, however large its heap",
+    after_help = "Start with:\n  \
+        outcore doctor                            what this machine offers\n  \
+        outcore run --ram 256M -- PROGRAM ARGS    run a program in 256 MiB of RAM\n  \
+        outcore help run                          every option, with examples"
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run a program in a fixed amount of RAM
+    Run(RunOptions),
+    /// Say what this machine offers, and how to enable better
+    Doctor(DoctorOptions),
+}
+
+const RUN_LONG_ABOUT: &str = "\
+Run a program in a fixed amount of RAM.
+
+The program's heap (malloc and large anonymous mappings) may grow far beyond --ram: what does not fit is \
+kept in a store on disk and comes back when it is touched. Nothing is paged, and nothing costs time, until \
+the budget is reached. Neither root nor a change to the program is needed.
+
+Code, thread stacks, and mappings of up to 64 KiB are not paged and come on top of the budget. Programs \
+that the program starts have a budget of --ram each. Static and setuid programs cannot be run this way.";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  outcore run --ram 256M -- python3 train.py
+      Python in 256 MiB of RAM; at the end a short report on stderr.
+  outcore run --ram 25% -- sort -S 4G big.txt
+      A quarter of the control group's memory limit, or else of RAM.
+  outcore run --ram 1G --store /mnt/nvme --store-size 64G -- ./simulate
+      Keep what does not fit on a disk of your choice, in at most 64 GiB.
+  outcore run --ram 512M --report report.json -- make test
+      Write every number of the run to a file.
+  outcore run --require full-userfaultfd --require move -- ./service
+      Rather fail at the start than run with a fallback.
+
+Sizes: a number of bytes, or one with K, M, G or T in units of 1024: 4096K, 256M, 1.5G.
+
+Exit status: the program's own; 128 + N if signal N ended it; 125 if Outcore cannot do what was asked, 126 \
+if the program cannot be executed, 127 if there is no such program. Signals sent to outcore are passed on.
+
+Environment: LD_PRELOAD is kept, with Outcore's library before it. TMPDIR is where the store goes, if it is \
+not in memory; otherwise /var/tmp. XDG_CACHE_HOME (or ~/.cache) holds outcore/, which may be removed at any \
+time.";
+
+/// What `outcore run` was asked for.
+#[derive(Args, Debug)]
+#[command(override_usage = "outcore run [OPTIONS] -- PROGRAM [ARGUMENTS]...", long_about = RUN_LONG_ABOUT, after_long_help = RUN_EXAMPLES, after_help = "More, with examples: outcore help run")]
+pub(crate) struct RunOptions {
+    /// RAM for the program's heap: a size (256M), a percentage (25%), or auto
+    ///
+    /// A percentage is of the control group's memory limit, or else of the machine's RAM. `auto` is what
+    /// the control group or the machine leaves now, minus a tenth of it and at least 64 MiB. The smallest
+    /// that works is 16M.
+    #[arg(long, value_name = "SIZE|PERCENT|auto", default_value = "auto", allow_hyphen_values = true)]
+    pub(crate) ram: String,
+
+    /// Where what does not fit is kept: a directory, or memory
+    ///
+    /// The file has no name, only its owner can read it, and it is gone when the program ends, however it
+    /// ends. The default is the first of $TMPDIR and /var/tmp that is not in memory. `memory` keeps it in
+    /// RAM outside the budget, which is for tests.
+    #[arg(long, value_name = "DIR|memory")]
+    pub(crate) store: Option<OsString>,
+
+    /// How much the store may hold [default: 90% of the free space, at most 1T]
+    ///
+    /// The default for a store in memory is half of the RAM.
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub(crate) store_size: Option<String>,
+
+    /// When room in the store is set aside: strict or lazy
+    ///
+    /// `lazy` takes room when a page is stored: programs may reserve far more than they touch, and if the
+    /// store fills up, pages stay in RAM beyond the budget and you are told. `strict` sets it aside when
+    /// the program asks for memory, which then fails with ENOMEM if there is no room.
+    #[arg(long, value_enum, value_name = "strict|lazy", default_value_t = Commit::Lazy, hide_default_value = true, hide_possible_values = true)]
+    pub(crate) commit: Commit,
+
+    /// What to say at the end: text or json (on stderr), none, or a file for the JSON
+    ///
+    /// Failures are told even with `none`.
+    #[arg(long, value_name = "text|json|none|FILE", default_value = "text")]
+    pub(crate) report: OsString,
+
+    /// Refuse to start where this is missing; may be repeated
+    #[arg(long, value_enum, value_name = "FEATURE")]
+    pub(crate) require: Vec<Feature>,
+
+    /// Use this fallback even where better is offered; for testing; may be repeated
+    #[arg(long, value_enum, value_name = "FALLBACK")]
+    pub(crate) force: Vec<Fallback>,
+
+    /// The program and its arguments
+    #[arg(value_name = "PROGRAM", required = true, trailing_var_arg = true)]
+    pub(crate) program: Vec<OsString>,
+}
+
+/// What `outcore doctor` was asked for.
+#[derive(Args, Debug)]
+pub(crate) struct DoctorOptions {
+    /// Answer in JSON, on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// When room in the store is set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Commit {
+    /// When a page is stored
+    Lazy,
+    /// When the program asks for memory
+    Strict,
+}
+
+/// What `--require` can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Feature {
+    /// Pages move between RAM and store without a copy (Linux 6.8)
+    Move,
+    /// Transfers go through io_uring
+    #[value(name = "io_uring", alias = "io-uring")]
+    IoUring,
+    /// Faults inside system calls are served too
+    FullUserfaultfd,
+    /// The store is a file
+    FileStore,
+}
+
+/// What `--force` can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Fallback {
+    /// Copy pages in place of moving them
+    Copy,
+    /// Threads with pread and pwrite in place of io_uring
+    Threads,
+    /// A userfaultfd that serves no faults inside system calls
+    UserMode,
+}
+
+/// The word that the command line and the environment use for a value.
+pub(crate) fn word(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// What [`answer`] prints: help that was asked for, or what is wrong.
+pub(crate) fn read() -> Result<Verb, clap::Error> {
+    CommandLine::try_parse().map(|line| line.verb)
+}
+
+/// Prints what reading the command line led to in place of a verb.
+pub(crate) fn answer(usage: &clap::Error) -> ExitCode {
+    match usage.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = usage.print();
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = usage.print();
+            ExitCode::from(OWN_ERROR)
+        }
+        _ => {
+            let text = usage.render().to_string();
+            let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+            let text = lines.join("\n");
+            say(text.strip_prefix("error: ").unwrap_or(&text));
+            ExitCode::from(OWN_ERROR)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn the_words_are_those_of_the_documentation() {
+        assert_eq!(word(Feature::IoUring), "io_uring");
+        assert_eq!(word(Feature::FullUserfaultfd), "full-userfaultfd");
+        assert_eq!(word(Feature::FileStore), "file-store");
+        assert_eq!(word(Fallback::UserMode), "user-mode");
+        assert_eq!(word(Commit::Strict), "strict");
+    }
+
+    #[test]
+    fn what_follows_the_program_is_its_own() {
+        for before in [&["outcore", "run", "--ram", "1G", "--"][..], &["outcore", "run", "--ram", "1G"]] {
+            let line =
+                CommandLine::try_parse_from(before.iter().chain(&["ls", "--ram", "-l", "--", "--help"]));
+            let Ok(CommandLine { verb: Verb::Run(options) }) = line else { panic!("{line:?}") };
+            assert_eq!(options.program, ["ls", "--ram", "-l", "--", "--help"]);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+#![expect(unsafe_code, reason = "signals, wait4 and a shared mapping have no safe interface")]
+//! The launcher's unsafe calls, each behind a safe function.
+
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap};
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use sys::status::StatusPage;
+
+/// Signals that the supervisor passes on to the program.
+const PASSED_ON: [i32; 7] =
+    [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2, libc::SIGCONT];
+
+/// Whether our caller had SIGPIPE ignored: Rust's runtime ignores it before
+/// `main`, and `Command` gives children the default, so neither tells.
+static PIPE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
+
+#[used]
+// SAFETY: the section holds functions that are called before `main`, and this is one.
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = remember_pipe;
+
+extern "C" fn remember_pipe() {
+    PIPE_WAS_IGNORED.store(is_ignored(libc::SIGPIPE), Relaxed);
+}
+
+/// Whether this process ignores `signal`.
+fn is_ignored(signal: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: only asks; the kernel fills `action`, for which all zeros are valid too.
+    let action = unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
+        action.assume_init()
+    };
+    action.sa_sigaction == libc::SIG_IGN
+}
+
+/// Sets what happens at `signal` to `SIG_IGN` or `SIG_DFL`.
+fn set(signal: i32, disposition: libc::sighandler_t) {
+    // SAFETY: neither disposition runs code of ours.
+    unsafe { libc::signal(signal, disposition) };
+}
+
+/// The signals that the supervisor takes while the program runs, and what its
+/// caller had set, which the program gets.
+pub(crate) struct Signals {
+    taken: libc::sigset_t,
+    callers_mask: libc::sigset_t,
+    children_were_ignored: bool,
+}
+
+/// Something that happened while the program ran.
+pub(crate) enum Event {
+    /// A child changed its state.
+    Child,
+    /// A process, and not the terminal, sent the supervisor this signal.
+    Sent {
+        /// The signal's number.
+        signal: i32,
+        /// Who sent it.
+        sender: i32,
+    },
+    /// The terminal sent a signal to everybody in the foreground, the program included.
+    FromTerminal,
+}
+
+impl Signals {
+    /// Holds back the signals that [`Signals::next`] hands out.
+    pub(crate) fn take() -> Self {
+        let children_were_ignored = is_ignored(libc::SIGCHLD);
+        // Ignored, it would make the kernel forget the program's exit status.
+        set(libc::SIGCHLD, libc::SIG_DFL);
+        let mut taken = MaybeUninit::<libc::sigset_t>::zeroed();
+        let mut callers_mask = MaybeUninit::<libc::sigset_t>::zeroed();
+        // SAFETY: the sets are initialised by these calls before they are used, and
+        // this thread is the only one.
+        unsafe {
+            libc::sigemptyset(taken.as_mut_ptr());
+            libc::sigaddset(taken.as_mut_ptr(), libc::SIGCHLD);
+            for signal in PASSED_ON {
+                libc::sigaddset(taken.as_mut_ptr(), signal);
+            }
+            libc::pthread_sigmask(libc::SIG_BLOCK, taken.as_ptr(), callers_mask.as_mut_ptr());
+            Self {
+                taken: taken.assume_init(),
+                callers_mask: callers_mask.assume_init(),
+                children_were_ignored,
+            }
+        }
+    }
+
+    /// Gives the program that `command` starts the signals as our caller set them.
+    pub(crate) fn restore_in(&self, command: &mut Command) {
+        let mask = self.callers_mask;
+        let children_were_ignored = self.children_were_ignored;
+        let pipe_was_ignored = PIPE_WAS_IGNORED.load(Relaxed);
+        // SAFETY: between fork and exec only async-signal-safe functions are called.
+        unsafe {
+            command.pre_exec(move || {
+                if children_were_ignored {
+                    set(libc::SIGCHLD, libc::SIG_IGN);
+                }
+                if pipe_was_ignored {
+                    set(libc::SIGPIPE, libc::SIG_IGN);
+                }
+                libc::pthread_sigmask(libc::SIG_SETMASK, &mask, null_mut());
+                Ok(())
+            });
+        }
+    }
+
+    /// Waits for the next event.
+    pub(crate) fn next(&self) -> Event {
+        loop {
+            let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+            // SAFETY: the set is initialised, and the kernel fills `info`.
+            let signal = unsafe { libc::sigwaitinfo(&self.taken, info.as_mut_ptr()) };
+            if signal <= 0 {
+                continue;
+            }
+            // SAFETY: filled by the call above.
+            let info = unsafe { info.assume_init() };
+            if signal == libc::SIGCHLD {
+                return Event::Child;
+            }
+            // Zero and below: kill, sigqueue and their like. Above: the kernel itself.
+            if info.si_code > 0 {
+                return Event::FromTerminal;
+            }
+            // SAFETY: signals from processes carry their sender.
+            return Event::Sent { signal, sender: unsafe { info.si_pid() } };
+        }
+    }
+}
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// Its exit status, or 128 and the number of the signal that ended it.
+    pub(crate) status: u8,
+    /// The largest resident set, of it or of a descendant it waited for, in bytes.
+    pub(crate) max_rss_bytes: u64,
+}
+
+/// How the child `pid` ended; none while it runs.
+pub(crate) fn ended(pid: i32) -> Option<Ended> {
+    let mut status = 0;
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the kernel fills both, or leaves zeros, which are valid.
+    let (waited, usage) =
+        unsafe { (libc::wait4(pid, &mut status, libc::WNOHANG, usage.as_mut_ptr()), usage.assume_init()) };
+    if waited != pid {
+        return None;
+    }
+    let code =
+        if libc::WIFSIGNALED(status) { 128 + libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) };
+    let max_rss_bytes = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
+    Some(Ended { status: code as u8, max_rss_bytes })
+}
+
+/// Sends `signal` to the child `pid`, which has not been waited for yet.
+pub(crate) fn send(pid: i32, signal: i32) {
+    // SAFETY: kill has no preconditions; the number cannot have been given to another
+    // process, since the child has not been waited for.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// A new, empty status page in shared memory, and the descriptor through which
+/// others reach it.
+///
+/// # Errors
+/// What the kernel answered.
+pub(crate) fn shared_status_page() -> Result<(OwnedFd, &'static StatusPage), Errno> {
+    let fd = memfd_create("outcore-status", MemfdFlags::CLOEXEC)?;
+    ftruncate(&fd, size_of::<StatusPage>() as u64)?;
+    let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
+    // SAFETY: a fresh mapping at an address of the kernel's choice. It is never
+    // unmapped, as large as the type, page-aligned, full of zeros, which every field
+    // allows, and made of atomics only, which others may write at any time.
+    let page = unsafe {
+        let page = mmap(null_mut(), size_of::<StatusPage>(), protection, flags, &fd, 0)?;
+        &*page.cast::<StatusPage>()
+    };
+    Ok((fd, page))
+}

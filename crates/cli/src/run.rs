@@ -1,0 +1,90 @@
+//! `outcore run`.
+
+use crate::args::{RunOptions, word};
+use crate::library::Library;
+use crate::memory::Memory;
+use crate::place::Place;
+use crate::report::{Report, Run};
+use crate::status::Status;
+use crate::trouble::{Trouble, say};
+use crate::{budget, library, offer, place, program, supervise};
+use std::env;
+use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+/// What a run was given, worked out and checked.
+struct Settings {
+    ram_bytes: u64,
+    store: Place,
+    store_bytes: u64,
+}
+
+/// Runs the program; its exit status.
+///
+/// # Errors
+/// The program was not started, and why.
+pub(crate) fn run(options: &RunOptions) -> Result<u8, Trouble> {
+    let settings = settle(options)?;
+    let Some((name, arguments)) = options.program.split_first() else {
+        return Err(Trouble::own("no program is named; write it after --"));
+    };
+    let path = env::var_os("PATH");
+    let file = program::find(name, path.as_deref())?;
+    program::check(&file, path.as_deref())?;
+    if let Some(caveat) = offer::check(options, &settings.store)? {
+        say(&caveat);
+    }
+    let report = Report::open(&options.report)?;
+    let library = library::place()?;
+    let status = Status::create()?;
+    let mut command = Command::new(&file);
+    command.arg0(name).args(arguments);
+    tell(&mut command, options, &settings, &library, &status);
+    let outcome = supervise::supervise(&mut command)?;
+    let run = Run {
+        program: Path::new(name),
+        budget_bytes: settings.ram_bytes,
+        outcome: &outcome,
+        status: &status,
+    };
+    report.write(&run, &settings.store);
+    Ok(outcome.ended.status)
+}
+
+/// Works out the sizes and places, and warns of what may disappoint.
+fn settle(options: &RunOptions) -> Result<Settings, Trouble> {
+    let memory = Memory::look();
+    let ram_bytes = budget::resolve(&options.ram, &memory)?;
+    let store = place::resolve(options.store.as_deref())?;
+    let store_bytes = place::size(options.store_size.as_deref(), &store, &memory)?;
+    let warnings = [budget::warning(ram_bytes, &memory), place::warning(store_bytes, &store, &memory)];
+    warnings.iter().flatten().for_each(|warning| say(warning));
+    Ok(Settings { ram_bytes, store, store_bytes })
+}
+
+/// Puts into the program's environment what the preload library needs to know.
+/// `OUTCORE_FAULTS` and `OUTCORE_READAHEAD`, for tests, pass through.
+fn tell(
+    command: &mut Command,
+    options: &RunOptions,
+    settings: &Settings,
+    library: &Library,
+    status: &Status,
+) {
+    let already = env::var_os("LD_PRELOAD");
+    command
+        .env("LD_PRELOAD", library::preload_list(&library.path, already.as_deref()))
+        .env("OUTCORE_RAM", settings.ram_bytes.to_string())
+        .env("OUTCORE_STORE", settings.store.word())
+        .env("OUTCORE_STORE_SIZE", settings.store_bytes.to_string())
+        .env("OUTCORE_COMMIT", OsStr::new(&word(options.commit)))
+        .env("OUTCORE_STATUS", status.path());
+    if options.force.is_empty() {
+        command.env_remove("OUTCORE_FORCE");
+    } else {
+        let forced: Vec<_> = options.force.iter().map(|fallback| word(*fallback)).collect();
+        command.env("OUTCORE_FORCE", forced.join(","));
+    }
+}

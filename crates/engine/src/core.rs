@@ -1,0 +1,128 @@
+//! What the core's lock protects: the pager, and the means to carry out its decisions.
+
+use crate::children::Children;
+use crate::ops::{Gather, Ops};
+use crate::pool::Pool;
+use pager::{FrameNo, PageNo, PageRange, Pager, Rights, State};
+use std::time::Instant;
+use store::{Digester, Store};
+use sys::maps::{Reservation, Statm};
+use sys::uffd::Uffd;
+
+/// How pages get between arena and pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mechanism {
+    /// `UFFDIO_MOVE`: the physical page itself.
+    Move,
+    /// Write-protect, copy out, drop; `UFFDIO_COPY` back.
+    Copy,
+}
+
+/// What a program thread asks of the pager thread, whose descriptors it has not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Request {
+    /// Register and manage these pages.
+    Manage(PageRange, Rights),
+}
+
+/// All state behind the lock.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) pager: Pager,
+    /// Set by the pager thread when it is able to page.
+    pub(crate) live: Option<Live>,
+    pub(crate) request: Option<Request>,
+}
+
+/// The pager thread's means. Its descriptors are valid in that thread only: it
+/// has a file table of its own, which nothing that the program closes can reach.
+#[derive(Debug)]
+pub(crate) struct Live {
+    /// Registered on what is paged; announces faults and changes of address space.
+    pub(crate) arena: Uffd,
+    /// Registered on the pool; announces nothing, so that dropping pool memory
+    /// does not wait for the thread that drops it.
+    pub(crate) pool_side: Uffd,
+    /// Registered on one page, the doorbell.
+    pub(crate) bell: Uffd,
+    pub(crate) mechanism: Mechanism,
+    pub(crate) pool: Pool,
+    pub(crate) store: Store,
+    pub(crate) digester: Digester,
+    pub(crate) ops: Ops,
+    pub(crate) gather: Gather,
+    /// Never-written memory, to copy zeros from.
+    pub(crate) zeros: Reservation,
+    /// Faults that could not be resolved yet.
+    pub(crate) deferred: Vec<PageNo>,
+    /// Scratch for reclaim; capacity is fixed.
+    pub(crate) victims: Vec<FrameNo>,
+    pub(crate) children: Children,
+    /// Forks are announced; otherwise managed memory is not inherited at all.
+    pub(crate) children_are_served: bool,
+    pub(crate) statm: Statm,
+    pub(crate) limits: Limits,
+    pub(crate) tally: Tally,
+}
+
+/// How the budget is kept.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    pub(crate) budget_bytes: u64,
+    pub(crate) next_sample: Instant,
+    /// Frames granted beyond the budget because nothing can be evicted.
+    pub(crate) overdraft: u32,
+    /// The process's other memory when last sampled.
+    pub(crate) unpaged_bytes: u64,
+    pub(crate) peak_unpaged_bytes: u64,
+    pub(crate) rss_bytes: u64,
+    pub(crate) peak_rss_bytes: u64,
+}
+
+/// The driver's own numbers; the core keeps the others.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) read_bytes: u64,
+    pub(crate) writeback_bytes: u64,
+    pub(crate) stall_ns: u64,
+    pub(crate) busy_moves: u64,
+    pub(crate) peak_touched: u64,
+    /// Consecutive rounds in which reclaim was needed and freed nothing.
+    pub(crate) stuck_rounds: u32,
+}
+
+/// The page that holds `addr`.
+pub(crate) fn page_of(addr: usize) -> PageNo {
+    PageNo((addr / crate::PAGE) as u64)
+}
+
+/// Where `page` begins.
+pub(crate) fn addr_of(page: PageNo) -> usize {
+    page.0 as usize * crate::PAGE
+}
+
+/// The whole pages that `addr..addr + len` touches.
+pub(crate) fn pages_of(addr: usize, len: usize) -> PageRange {
+    PageRange::between(page_of(addr), page_of(addr + len + crate::PAGE - 1))
+}
+
+impl Core {
+    /// The program gave these pages up; what the pool holds of them is dropped.
+    pub(crate) fn discard(&mut self, range: PageRange) {
+        let Self { pager, live, .. } = self;
+        pager.discard(range, |_, state| {
+            if let (State::Parked { frame, .. }, Some(live)) = (state, live.as_mut()) {
+                live.drop_place(frame);
+            }
+        });
+    }
+
+    /// A pager with this one's areas and nothing touched, for a forked child.
+    pub(crate) fn take_areas(&mut self) -> Pager {
+        let mut pager = Pager::new(self.pager.config());
+        for area in self.pager.areas() {
+            pager.add_area(area.range, area.rights);
+        }
+        pager
+    }
+}

@@ -1,0 +1,421 @@
+#![expect(unsafe_code, reason = "maps the status page, rings the doorbell, stops the process")]
+//! The engine as program threads see it.
+
+use crate::PAGE;
+use crate::core::{Core, Mechanism, Request, pages_of};
+use crate::serve;
+use crate::settings::Settings;
+use crate::signals::Blocked;
+use crate::takeover::MIN_FRAMES;
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use pager::{Commit, Config, Pager, Rights};
+use rustix::io::Errno;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
+use sys::maps::{self, Reservation};
+use sys::status::{MAGIC, Phase, Record, StatusPage};
+
+/// The engine's phase for decisions; the status page has the reader's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stage {
+    /// Promises fit the budget.
+    Dormant = 0,
+    /// Promises exceed it: the resident set is sampled.
+    Watching = 1,
+    /// Memory is paged.
+    Paging = 2,
+    /// Nothing will ever be paged here: paging is not possible, or this process
+    /// forked from one that pages, which serves it.
+    Off = 3,
+}
+
+/// The pager of this process. See the crate's page for locks.
+#[derive(Debug)]
+pub struct Engine {
+    core: Mutex<Core>,
+    address_space: Mutex<()>,
+    stage: AtomicU8,
+    promised: AtomicU64,
+    pub(crate) settings: Settings,
+    /// One page that is absent until the pager thread has seen to a request.
+    pub(crate) doorbell: Reservation,
+    pager_thread: OnceLock<Thread>,
+    thread_starts: fn(),
+    /// Frames move, so that discards are announced; else they are told.
+    announces_discards: AtomicU8,
+}
+
+static RECORD: AtomicPtr<Record> = AtomicPtr::new(ptr::null_mut());
+static UNREPORTED: AtomicU32 = AtomicU32::new(0);
+
+/// This process's part of the status page.
+pub(crate) fn record() -> Option<&'static Record> {
+    // SAFETY: null, or a record in a mapping that is never unmapped.
+    unsafe { RECORD.load(Ordering::Acquire).as_ref() }
+}
+
+/// Leaves a message for the supervisor to print; the program's own descriptors are
+/// not ours to write to.
+pub(crate) fn say(text: &str) {
+    match record() {
+        Some(record) => {
+            record.degraded.store(1, Ordering::Relaxed);
+            record.say(text);
+        }
+        None => {
+            UNREPORTED.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Stops the program: going on would give it wrong bytes.
+pub(crate) fn die(text: &str) -> ! {
+    if let Some(record) = record() {
+        record.say(text);
+        record.phase.store(Phase::Failed as u32, Ordering::Release);
+    }
+    loop {
+        // SAFETY: kill has no memory effects here; SIGKILL cannot be handled.
+        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    }
+}
+
+impl Engine {
+    /// Makes the engine and starts its thread, which calls `thread_starts` first.
+    /// `'static`, because the thread never ends.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub fn start(settings: Settings, thread_starts: fn()) -> Result<&'static Self, String> {
+        let frames = settings.ram_bytes / PAGE as u64;
+        if frames < MIN_FRAMES {
+            let least = MIN_FRAMES * PAGE as u64;
+            return Err(format!("OUTCORE_RAM={} is below the minimum of {least} bytes", settings.ram_bytes));
+        }
+        let too_large = |what: &str| format!("{what} is more than this version can page (1 TiB)");
+        let frames = u32::try_from(frames).ok().filter(|f| *f < 1 << 27).ok_or_else(|| too_large("OUTCORE_RAM"))?;
+        let slots = (settings.store_bytes / PAGE as u64).min((1 << 28) - 2);
+        if let Some(path) = &settings.status {
+            attach_status(path, settings.ram_bytes);
+        }
+        let pager = Pager::new(Config {
+            frames,
+            slots: slots as u32,
+            commit: settings.commit,
+            readahead: settings.readahead,
+        });
+        let doorbell = Reservation::new(PAGE).map_err(|error| format!("no address space: {error}"))?;
+        doorbell.dont_fork().map_err(|error| format!("madvise: {error}"))?;
+        let engine = Box::leak(Box::new(Self {
+            core: Mutex::new(Core { pager, live: None, request: None }),
+            address_space: Mutex::new(()),
+            stage: AtomicU8::new(Stage::Dormant as u8),
+            promised: AtomicU64::new(0),
+            settings,
+            doorbell,
+            pager_thread: OnceLock::new(),
+            thread_starts,
+            announces_discards: AtomicU8::new(1),
+        }));
+        engine.start_thread()?;
+        Ok(engine)
+    }
+
+    fn start_thread(&'static self) -> Result<(), String> {
+        let _blocked = Blocked::all();
+        let thread = std::thread::Builder::new()
+            .name("outcore-pager".into())
+            .stack_size(256 << 10)
+            .spawn(move || {
+                (self.thread_starts)();
+                serve::run(self);
+            })
+            .map_err(|error| format!("the pager thread cannot be started: {error}"))?;
+        let _ = self.pager_thread.set(thread.thread().clone());
+        Ok(())
+    }
+
+    /// Whether memory is being paged now.
+    pub fn pages(&self) -> bool {
+        self.stage() == Stage::Paging
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::Acquire) {
+            0 => Stage::Dormant,
+            1 => Stage::Watching,
+            2 => Stage::Paging,
+            _ => Stage::Off,
+        }
+    }
+
+    pub(crate) fn set_stage(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Release);
+        let phase = match stage {
+            Stage::Dormant | Stage::Off => Phase::Dormant,
+            Stage::Watching => Phase::Watching,
+            Stage::Paging => Phase::Paging,
+        };
+        if let Some(record) = record() {
+            record.phase.store(phase as u32, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn set_mechanism(&self, mechanism: Mechanism) {
+        self.announces_discards.store(u8::from(mechanism == Mechanism::Move), Ordering::Release);
+    }
+
+    /// The core, for the pager thread, whose signals are blocked for ever.
+    pub(crate) fn lock_core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lock_address_space(&self) -> MutexGuard<'_, ()> {
+        self.address_space.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds off every other change of the address space until dropped.
+    pub fn address_space(&self) -> AddressSpace<'_> {
+        let blocked = Blocked::all();
+        AddressSpace { engine: self, _lock: self.lock_address_space(), _blocked: blocked }
+    }
+
+    /// Promises `bytes` of memory that will be touched or not. False when commit is
+    /// strict and the promise could not be kept; nothing is promised then.
+    #[must_use]
+    pub fn promise(&self, bytes: u64) -> bool {
+        if self.settings.commit == Commit::Strict {
+            let room = self.settings.ram_bytes.saturating_add(self.settings.store_bytes);
+            let kept = self.promised.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |promised| {
+                promised.checked_add(bytes).filter(|sum| *sum <= room)
+            });
+            if kept.is_err() {
+                return false;
+            }
+        } else {
+            self.promised.fetch_add(bytes, Ordering::Relaxed);
+        }
+        // What else the process holds is not known here; half the budget leaves room for it.
+        if self.promised.load(Ordering::Relaxed) > self.settings.ram_bytes / 2 {
+            self.watch();
+        }
+        true
+    }
+
+    /// Takes a promise back.
+    pub fn renounce(&self, bytes: u64) {
+        let _ = self.promised.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |promised| {
+            Some(promised.saturating_sub(bytes))
+        });
+    }
+
+    fn watch(&self) {
+        let (dormant, watching) = (Stage::Dormant as u8, Stage::Watching as u8);
+        if self.stage.compare_exchange(dormant, watching, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            && let Some(thread) = self.pager_thread.get()
+        {
+            thread.unpark();
+        }
+    }
+
+    /// Drops the contents of whole pages, which read as zeros from then on. They
+    /// may be paged or not.
+    ///
+    /// # Errors
+    /// What `madvise(2)` says.
+    pub fn discard(&self, addr: usize, len: usize) -> Result<(), Errno> {
+        let told = self.stage() != Stage::Paging || self.announces_discards.load(Ordering::Acquire) != 0;
+        if told {
+            // Nothing to tell, or the kernel tells the pager thread before it drops anything.
+            return maps::dont_need(addr, len);
+        }
+        let _blocked = Blocked::all();
+        let mut core = self.lock_core();
+        core.discard(pages_of(addr, len));
+        maps::dont_need(addr, len)
+    }
+
+    /// Before `fork`, with the heap's locks held. Must be followed by one of the
+    /// `after_fork` calls in each process.
+    pub fn before_fork(&self) -> ForkGuard<'_> {
+        let blocked = Blocked::all();
+        let address_space = self.lock_address_space();
+        // A pager that pages must be able to read the fork's announcement.
+        let core = (self.stage() != Stage::Paging).then(|| self.lock_core());
+        ForkGuard { engine: self, core, _address_space: address_space, _blocked: blocked }
+    }
+}
+
+/// Locks held over a fork.
+#[derive(Debug)]
+pub struct ForkGuard<'a> {
+    engine: &'a Engine,
+    core: Option<MutexGuard<'a, Core>>,
+    _address_space: MutexGuard<'a, ()>,
+    _blocked: Blocked,
+}
+
+impl ForkGuard<'_> {
+    /// In the parent.
+    pub fn after_fork_in_parent(self) {}
+
+    /// In the child. Whether the child may start an engine of its own: true when
+    /// nothing was paged at the fork, so that the child has all its memory.
+    pub fn after_fork_in_child(self) -> bool {
+        let independent = self.core.is_some() && self.engine.stage() != Stage::Off;
+        RECORD.store(ptr::null_mut(), Ordering::Release);
+        if !independent {
+            self.engine.stage.store(Stage::Off as u8, Ordering::Release);
+        }
+        independent
+    }
+}
+
+impl Engine {
+    /// Continues in a forked child with a pager thread of its own. Areas and
+    /// promises are the parent's at the fork.
+    ///
+    /// # Errors
+    /// A sentence for the user; the child's memory is then left to the kernel.
+    pub fn restart_in_child(&'static self) -> Result<&'static Self, String> {
+        if let Some(path) = &self.settings.status {
+            attach_status(path, self.settings.ram_bytes);
+        }
+        let child = Box::leak(Box::new(Self {
+            core: Mutex::new(Core { live: None, request: None, pager: self.lock_core().take_areas() }),
+            address_space: Mutex::new(()),
+            stage: AtomicU8::new(Stage::Dormant as u8),
+            promised: AtomicU64::new(self.promised.load(Ordering::Relaxed)),
+            settings: self.settings.clone(),
+            doorbell: {
+                let bell = Reservation::new(PAGE).map_err(|error| format!("no address space: {error}"))?;
+                bell.dont_fork().map_err(|error| format!("madvise: {error}"))?;
+                bell
+            },
+            pager_thread: OnceLock::new(),
+            thread_starts: self.thread_starts,
+            announces_discards: AtomicU8::new(1),
+        }));
+        child.start_thread()?;
+        let promised = child.promise(0);
+        debug_assert!(promised, "what was promised stays promised");
+        Ok(child)
+    }
+}
+
+/// The right to change the address space. Tells the engine what is being changed.
+#[derive(Debug)]
+pub struct AddressSpace<'a> {
+    engine: &'a Engine,
+    _lock: MutexGuard<'a, ()>,
+    _blocked: Blocked,
+}
+
+impl AddressSpace<'_> {
+    /// Anonymous private memory has been mapped at `addr`, and nothing of it touched.
+    pub fn mapped(&self, addr: usize, len: usize, rights: Rights) {
+        let range = pages_of(addr, len);
+        let mut core = self.engine.lock_core();
+        match self.engine.stage() {
+            Stage::Off => {}
+            Stage::Dormant | Stage::Watching => core.pager.add_area(range, rights),
+            Stage::Paging => {
+                core.request = Some(Request::Manage(range, rights));
+                drop(core);
+                self.ring();
+            }
+        }
+    }
+
+    /// What was mapped at `addr` is gone, or something of another kind is there now.
+    pub fn unmapped(&self, addr: usize, len: usize) {
+        // When paging, the kernel has announced it.
+        if matches!(self.engine.stage(), Stage::Dormant | Stage::Watching) {
+            self.engine.lock_core().pager.remove_area(pages_of(addr, len), |_, _| {});
+        }
+    }
+
+    /// A mapping has been moved, with what it held.
+    pub fn moved(&self, from: usize, to: usize, len: usize) {
+        if matches!(self.engine.stage(), Stage::Dormant | Stage::Watching) {
+            let mut core = self.engine.lock_core();
+            core.pager.remove_area(pages_of(to, len), |_, _| {});
+            core.pager.remap(pages_of(from, len), crate::core::page_of(to));
+        }
+    }
+
+    /// The rights of the area at `addr`, if there is one.
+    pub fn rights(&self, addr: usize) -> Option<Rights> {
+        self.engine.lock_core().pager.area(crate::core::page_of(addr)).map(|area| area.rights)
+    }
+
+    /// Bytes of the range that were promised: those of writable areas.
+    pub fn promised_bytes(&self, addr: usize, len: usize) -> u64 {
+        let areas = self.engine.lock_core().pager.areas_within(pages_of(addr, len));
+        let writable = areas.iter().filter(|area| area.rights == Rights::ReadWrite);
+        writable.map(|area| area.range.count * PAGE as u64).sum()
+    }
+
+    /// Whether any of these pages is in an area.
+    pub fn manages(&self, addr: usize, len: usize) -> bool {
+        !self.engine.lock_core().pager.areas_within(pages_of(addr, len)).is_empty()
+    }
+
+    /// Rights are about to become `rights`, or have just become so: the caller
+    /// narrows the engine's view before the kernel's and widens it after.
+    pub fn protected(&self, addr: usize, len: usize, rights: Rights) {
+        self.engine.lock_core().pager.set_rights(pages_of(addr, len), rights);
+    }
+
+    /// Pins what is managed in the range, or lets it go. False, and nothing
+    /// changed, when pinned memory would leave less than half the frames.
+    pub fn pin(&self, addr: usize, len: usize, pinned: bool) -> bool {
+        let range = pages_of(addr, len);
+        let mut core = self.engine.lock_core();
+        core.pager.set_pinned(range, pinned);
+        if pinned && core.pager.pages_pinned() > u64::from(core.pager.frame_limit()) / 2 {
+            core.pager.set_pinned(range, false);
+            return false;
+        }
+        true
+    }
+
+    /// Waits until the pager thread has seen to the request.
+    fn ring(&self) {
+        let bell = self.engine.doorbell.addr();
+        if maps::dont_need(bell, PAGE).is_err() {
+            die("the doorbell cannot be emptied: the kernel refuses madvise on an anonymous page");
+        }
+        // SAFETY: the page is ours and readable; the read returns when the pager
+        // thread has mapped it.
+        unsafe { ptr::read_volatile(bell as *const u8) };
+    }
+}
+
+/// Maps the status page and claims a record. Without it the process runs unreported.
+fn attach_status(path: &std::path::Path, budget_bytes: u64) {
+    use rustix::fs::{Mode, OFlags};
+    use rustix::mm::{MapFlags, ProtFlags};
+    let Ok(fd) = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) else { return };
+    let size = size_of::<StatusPage>();
+    if rustix::fs::fstat(&fd).map_or(0, |stat| stat.st_size) < size as i64 {
+        return;
+    }
+    // SAFETY: a new shared mapping of a file that is large enough; it is never unmapped.
+    let page = unsafe {
+        let prot = ProtFlags::READ | ProtFlags::WRITE;
+        rustix::mm::mmap(ptr::null_mut(), size, prot, MapFlags::SHARED, &fd, 0)
+    };
+    let Ok(page) = page else { return };
+    // SAFETY: all-zero bytes are a valid StatusPage, and it is made of atomics.
+    let page: &'static StatusPage = unsafe { &*page.cast::<StatusPage>() };
+    if page.magic.load(Ordering::Acquire) != MAGIC {
+        return;
+    }
+    if let Some(record) = page.claim(std::process::id()) {
+        record.budget_bytes.store(budget_bytes, Ordering::Relaxed);
+        RECORD.store(ptr::from_ref(record).cast_mut(), Ordering::Release);
+    }
+}

@@ -1,0 +1,258 @@
+#![expect(unsafe_code, reason = "moves pages from arena to pool and digests them there")]
+//! Pages leaving: parked in the pool, then written and dropped.
+
+use crate::PAGE;
+use crate::core::{Live, Mechanism, addr_of};
+use crate::engine::say;
+use crate::ops::{MAX_OP_PAGES, Purpose};
+use crate::pool::PlaceRun;
+use pager::{Content, Eviction, FrameNo, PageNo, PageRange, Pager, Parking, SlotNo, State};
+use sys::aio::Direction;
+use sys::maps;
+use sys::uffd::{MoveFlags, Protect, Stop};
+
+/// Pages parked in one call.
+const PARK_RUN: u32 = 64;
+/// Rounds of one call to [`Live::reclaim`], so that faults do not wait for long.
+const ROUNDS: u32 = 16;
+/// Rounds without progress after which frames beyond the budget are granted.
+const STUCK: u32 = 64;
+
+/// A write being put together.
+struct Writing {
+    token: u64,
+    next: SlotNo,
+    first: SlotNo,
+}
+
+impl Live {
+    /// Sees to it that frames will be free before they are asked for. Returns
+    /// whether it did anything.
+    pub(crate) fn reclaim(&mut self, pager: &mut Pager) -> bool {
+        let mut acted = false;
+        for _ in 0..ROUNDS {
+            let need = pager.reclaim_need();
+            if need == 0 || self.store.latched().is_some() {
+                break;
+            }
+            let stock = pager.parking_target() + need;
+            let parked = if pager.frames_parked() < stock { self.park(pager) } else { 0 };
+            let evicted = self.evict(pager, need.min(MAX_OP_PAGES as u32));
+            acted |= parked + evicted > 0;
+            if evicted == 0 && parked == 0 {
+                break;
+            }
+        }
+        self.pool.drop_stale();
+        self.overdraw(pager, acted);
+        acted
+    }
+
+    /// Grants frames beyond the budget when faults wait and nothing can be evicted.
+    fn overdraw(&mut self, pager: &mut Pager, acted: bool) {
+        let waiting = !self.deferred.is_empty() && pager.frames_used() >= pager.frame_limit();
+        let helpless = waiting && !acted && self.ops.under_way() == 0;
+        self.tally.stuck_rounds = if helpless { self.tally.stuck_rounds + 1 } else { 0 };
+        let latched = self.store.latched().is_some();
+        if (helpless && self.tally.stuck_rounds > STUCK) || (latched && waiting) {
+            if self.limits.overdraft == 0 && !latched {
+                say("nothing more can be evicted (the store is full, or what remains is pinned or not writable): \
+                     no data is lost, but the program may use more RAM than --ram. \
+                     Raise --store-size or --ram.");
+            }
+            let more = (pager.frame_limit() / 16).max(256);
+            self.limits.overdraft = self.limits.overdraft.saturating_add(more);
+            pager.set_frame_limit(pager.frame_limit().saturating_add(more));
+        }
+    }
+
+    /// Unmaps the oldest run; how many pages were parked.
+    fn park(&mut self, pager: &mut Pager) -> u32 {
+        let range = match pager.next_parking(PARK_RUN) {
+            Parking::Pages(range) => range,
+            Parking::Scanned | Parking::Nothing => return 0,
+        };
+        let Some(run) = self.pool.take(range.count as u32) else {
+            return 0;
+        };
+        let range = PageRange { count: u64::from(run.count), ..range };
+        match self.mechanism {
+            Mechanism::Move => self.park_by_move(pager, range, run),
+            Mechanism::Copy => self.park_by_copy(pager, range, run),
+        }
+    }
+
+    fn park_by_move(&mut self, pager: &mut Pager, range: PageRange, run: PlaceRun) -> u32 {
+        let (mut done, mut parked) = (0, 0);
+        let mut retried = None;
+        while done < run.count {
+            let page = range.start.plus(u64::from(done));
+            let dst = self.pool.address(run.start) + done as usize * PAGE;
+            let len = (run.count - done) as usize * PAGE;
+            // SAFETY: the pool run is empty and ours. The program may touch the
+            // source at any time: a page is mapped or moved, never in between.
+            let transfer = unsafe { self.pool_side.move_pages(dst, addr_of(page), len, MoveFlags::empty()) };
+            let moved = (transfer.done / PAGE) as u32;
+            for (offset, place) in run.places().enumerate().skip(done as usize).take(moved as usize) {
+                let page = range.start.plus(offset as u64);
+                let State::Resident { frame, .. } = pager.state(page) else { continue };
+                pager.parked(page);
+                self.pool.set_place(frame, place);
+            }
+            parked += moved;
+            done += moved;
+            let Some(stop) = transfer.stop.filter(|_| done < run.count) else { continue };
+            let page = range.start.plus(u64::from(done));
+            if stop == Stop::Again && moved > 0 {
+                continue;
+            }
+            if stop == Stop::Busy && retried != Some(page) {
+                // Shared since a fork, most likely: writing to it in place ends
+                // that. Never over a hole, which would be our own fault to serve.
+                retried = Some(page);
+                self.tally.busy_moves += 1;
+                let _ = maps::populate_write(addr_of(page), PAGE);
+                continue;
+            }
+            if stop == Stop::Absent {
+                pager.vanished(page);
+            }
+            // Pinned by a device, read-only, or going away: it stays where it is.
+            let place = run.places().nth(done as usize);
+            place.into_iter().for_each(|place| self.pool.give_back_empty(place));
+            done += 1;
+        }
+        parked
+    }
+
+    fn park_by_copy(&mut self, pager: &mut Pager, range: PageRange, run: PlaceRun) -> u32 {
+        let mut parked = 0;
+        for (place, page) in run.places().zip(range.pages()) {
+            if self.copy_out(page, self.pool.address(place)) {
+                let State::Resident { frame, .. } = pager.state(page) else { continue };
+                pager.parked(page);
+                self.pool.set_place(frame, place);
+                parked += 1;
+            } else {
+                self.pool.give_back(place);
+            }
+        }
+        parked
+    }
+
+    /// Copies a page out and unmaps it; without effect when that is not possible.
+    fn copy_out(&mut self, page: PageNo, dst: usize) -> bool {
+        let addr = addr_of(page);
+        // SAFETY: the page is write-protected before it is read, so a write comes
+        // before the copy or waits for a page that will be parked; the source is
+        // mapped readable because its area is read-write and the core holds it
+        // resident; the destination is ours alone.
+        unsafe {
+            if self.arena.write_protect(addr, PAGE, Protect::On).is_err() {
+                return false;
+            }
+            core::ptr::copy_nonoverlapping(addr as *const u8, dst as *mut u8, PAGE);
+        }
+        if maps::dont_need(addr, PAGE).is_err() {
+            // SAFETY: undoes the protection above.
+            let _ = unsafe { self.arena.write_protect(addr, PAGE, Protect::Off) };
+            return false;
+        }
+        true
+    }
+
+    /// Evicts up to `most` parked pages; how many left or are on their way.
+    fn evict(&mut self, pager: &mut Pager, most: u32) -> u32 {
+        let mut victims = core::mem::take(&mut self.victims);
+        victims.clear();
+        pager.next_evictions(most, &mut victims);
+        let mut evicted = 0;
+        let mut writing: Option<Writing> = None;
+        for frame in victims.iter().copied() {
+            if writing.is_none() && self.store.room() == 0 {
+                break;
+            }
+            let content = if pager.known_clean(frame) { None } else { Some(self.content(frame)) };
+            match pager.evict(frame, content) {
+                Eviction::Freed => self.drop_place(frame),
+                Eviction::Write(slot) => writing = self.add_write(pager, writing, frame, slot),
+                Eviction::StoreFull => break,
+            }
+            evicted += 1;
+        }
+        writing.into_iter().for_each(|writing| self.queue_write(pager, &writing));
+        let _ = self.store.submit();
+        self.victims = victims;
+        evicted
+    }
+
+    fn content(&self, frame: FrameNo) -> Content {
+        let Some(place) = self.pool.place(frame) else {
+            crate::engine::die("a parked page has no place in the pool");
+        };
+        let addr = self.pool.address(place);
+        // SAFETY: a parked page's place is ours alone.
+        unsafe {
+            if store::is_zero(addr, PAGE) {
+                Content::Zero
+            } else {
+                Content::Digest(self.digester.of_page(addr, PAGE).0)
+            }
+        }
+    }
+
+    /// Adds a page to the write under construction, or begins the next.
+    fn add_write(
+        &mut self,
+        pager: &mut Pager,
+        writing: Option<Writing>,
+        frame: FrameNo,
+        slot: SlotNo,
+    ) -> Option<Writing> {
+        let addr = self.pool.place(frame).map(|place| self.pool.address(place))?;
+        if let Some(mut writing) = writing {
+            let op_has_room = self.ops.get(writing.token).frames.len() < MAX_OP_PAGES;
+            if writing.next == slot && op_has_room && self.gather.push(addr) {
+                self.ops.get_mut(writing.token).frames.push(frame);
+                writing.next = SlotNo(slot.0 + 1);
+                return Some(writing);
+            }
+            self.queue_write(pager, &writing);
+        }
+        let started = (self.store.room() > 0).then(|| self.ops.start(Purpose::Write)).flatten();
+        let Some((token, op)) = started else {
+            self.refuse_write(pager, frame);
+            return None;
+        };
+        op.frames.push(frame);
+        self.gather.clear();
+        self.gather.push(addr);
+        Some(Writing { token, first: slot, next: SlotNo(slot.0 + 1) })
+    }
+
+    fn queue_write(&mut self, pager: &mut Pager, writing: &Writing) {
+        let op = self.ops.get_mut(writing.token);
+        op.bytes = op.frames.len() * PAGE;
+        // SAFETY: the places belong to the write until it ends: their pages are
+        // not mapped, and a touch waits for the end.
+        let queued = unsafe {
+            let first = u64::from(writing.first.0);
+            self.store.queue(Direction::Write, first, self.gather.pieces(), writing.token)
+        };
+        if queued.is_err() {
+            let frames = core::mem::take(&mut self.ops.get_mut(writing.token).frames);
+            frames.iter().for_each(|frame| self.refuse_write(pager, *frame));
+            self.ops.get_mut(writing.token).frames = frames;
+            self.ops.end(writing.token);
+        }
+    }
+
+    /// There is no room for the write: the page is parked as before.
+    fn refuse_write(&mut self, pager: &mut Pager, frame: FrameNo) {
+        match pager.write_done(frame, pager::WriteResult::Failed) {
+            pager::Written::Kept => {}
+            pager::Written::Freed => self.drop_place(frame),
+            pager::Written::Map(page) => self.map_parked(pager, PageRange::one(page)),
+        }
+    }
+}

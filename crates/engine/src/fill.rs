@@ -1,0 +1,221 @@
+#![expect(unsafe_code, reason = "hands pool addresses to the kernel and to the digest")]
+//! Pages coming from the store, and the end of every transfer.
+
+use crate::PAGE;
+use crate::children::ChildRead;
+use crate::core::{Live, addr_of};
+use crate::engine::say;
+use crate::ops::{MAX_OP_PAGES, Purpose};
+use pager::{Fill, FillResult, FrameNo, PageNo, PageRange, Pager, Read, SlotNo, State, WriteResult, Written};
+use rustix::io::Errno;
+use sys::aio::Direction;
+
+impl Live {
+    /// Starts what the core asked to be read: the wanted page alone and at once,
+    /// pages ahead of it in transfers as large as their slots allow.
+    pub(crate) fn start_reads(&mut self, pager: &mut Pager) {
+        let mut next = 0;
+        while let Some(first) = pager.reads().get(next).copied() {
+            let demand = matches!(pager.state(first.page), State::Filling { wanted: true, .. });
+            let most = if demand { 1 } else { MAX_OP_PAGES };
+            let run = pager.reads()[next..]
+                .iter()
+                .take(most)
+                .zip(first.slot.0..)
+                .take_while(|(read, slot)| read.slot.0 == *slot)
+                .count();
+            let reads = Run { start: next, count: run };
+            let started = self.start_read(pager, reads);
+            if started == 0 {
+                self.refuse_reads(pager, next);
+                break;
+            }
+            if demand {
+                let _ = self.store.submit();
+            }
+            next += started;
+        }
+        let _ = self.store.submit();
+    }
+
+    /// Starts one transfer of reads whose slots are consecutive; how many it took.
+    fn start_read(&mut self, pager: &Pager, run: Run) -> usize {
+        if self.store.room() == 0 {
+            return 0;
+        }
+        let Some((token, op)) = self.ops.start(Purpose::Fill) else {
+            return 0;
+        };
+        self.gather.clear();
+        let reads = &pager.reads()[run.start..run.start + run.count];
+        'gather: while op.frames.len() < reads.len() {
+            let Some(places) = self.pool.take((reads.len() - op.frames.len()) as u32) else { break };
+            for place in places.places() {
+                let read: Read = reads[op.frames.len()];
+                if !self.gather.push(self.pool.address(place)) {
+                    // No piece left: the rest of these places goes back unused.
+                    let used = op.frames.len();
+                    let unused = places.places().filter(|p| *p >= place);
+                    unused.for_each(|place| self.pool.give_back_empty(place));
+                    debug_assert!(used > 0);
+                    break 'gather;
+                }
+                self.pool.set_place(read.frame, place);
+                op.frames.push(read.frame);
+            }
+        }
+        let count = op.frames.len();
+        op.bytes = count * PAGE;
+        if count == 0 {
+            self.ops.end(token);
+            return 0;
+        }
+        // SAFETY: the places belong to this transfer until it ends.
+        let queued = unsafe {
+            self.store.queue(Direction::Read, u64::from(reads[0].slot.0), self.gather.pieces(), token)
+        };
+        if queued.is_err() {
+            for frame in &self.ops.get(token).frames {
+                let place = self.pool.take_place(*frame);
+                place.into_iter().for_each(|place| self.pool.give_back_empty(place));
+            }
+            self.ops.end(token);
+            return 0;
+        }
+        count
+    }
+
+    /// No transfer or no room in the pool is left for these: as if never asked.
+    fn refuse_reads(&mut self, pager: &mut Pager, from: usize) {
+        let refused: Vec<Read> = pager.reads()[from..].to_vec();
+        for read in refused {
+            let wanted = matches!(pager.state(read.page), State::Filling { wanted: true, .. });
+            pager.fill_refused(read.frame);
+            if wanted {
+                self.defer(read.page);
+            }
+        }
+    }
+
+    /// Acts on every transfer that has ended; how many.
+    pub(crate) fn finish_transfers(&mut self, pager: &mut Pager) -> usize {
+        let mut finished = 0;
+        while let Some(completion) = self.store.complete() {
+            finished += 1;
+            let op = self.ops.get(completion.token);
+            let full = completion.result.is_ok_and(|bytes| bytes == op.bytes);
+            let waited = op.started.elapsed().as_nanos() as u64;
+            match op.purpose {
+                Purpose::Fill => {
+                    self.tally.read_bytes += op.bytes as u64;
+                    self.finish_fill(pager, completion.token, full, waited);
+                }
+                Purpose::Write => {
+                    if full {
+                        self.tally.writeback_bytes += op.bytes as u64;
+                    }
+                    self.finish_write(pager, completion.token, completion.result.err(), full);
+                }
+                Purpose::Child { child, page, place, slot, digest } => {
+                    self.tally.read_bytes += op.bytes as u64;
+                    self.tally.stall_ns += waited;
+                    let read = ChildRead { child, page, place, slot, digest };
+                    self.finish_child_read(pager, read, full);
+                }
+            }
+            self.ops.end(completion.token);
+        }
+        finished
+    }
+
+    fn finish_fill(&mut self, pager: &mut Pager, token: u64, read: bool, waited: u64) {
+        let mut run: Option<PageRange> = None;
+        for index in 0..self.ops.get(token).frames.len() {
+            let frame = self.ops.get(token).frames[index];
+            let result = if read && self.holds_its_slot(pager, frame) { FillResult::Good } else { FillResult::Bad };
+            match pager.fill_done(frame, result) {
+                Fill::Map(page) => {
+                    self.tally.stall_ns += waited;
+                    match &mut run {
+                        Some(run) if run.end() == page => run.count += 1,
+                        other => {
+                            let before = other.replace(PageRange::one(page));
+                            before.into_iter().for_each(|range| self.map_parked(pager, range));
+                        }
+                    }
+                }
+                Fill::Keep => {}
+                Fill::Freed => self.drop_place(frame),
+                Fill::Poison(page) => {
+                    self.drop_place(frame);
+                    self.report_poison(page, read);
+                    self.poison(page);
+                }
+            }
+        }
+        run.into_iter().for_each(|range| self.map_parked(pager, range));
+    }
+
+    /// Whether the frame's bytes are those that were written to its slot. True for
+    /// pages that nobody wants any more.
+    fn holds_its_slot(&self, pager: &Pager, frame: FrameNo) -> bool {
+        let State::Filling { slot, .. } = pager.state(pager.page_of(frame)) else {
+            return true;
+        };
+        self.pool.place(frame).is_some_and(|place| {
+            // SAFETY: the transfer has ended, so the place is ours alone.
+            let digest = unsafe { self.digester.of_page(self.pool.address(place), PAGE) };
+            digest.0 == pager.digest(slot)
+        })
+    }
+
+    fn report_poison(&self, page: PageNo, read: bool) {
+        let cause = if read { "the store returned other bytes than were written" } else { "the store could not read it" };
+        say(&format!(
+            "the page at {:#x} is lost: {cause}. Touching it is a bus error (SIGBUS). \
+             Check the disk under --store, or use another.",
+            addr_of(page)
+        ));
+    }
+
+    fn finish_write(&mut self, pager: &mut Pager, token: u64, error: Option<Errno>, full: bool) {
+        let result = if full { WriteResult::Done } else { WriteResult::Failed };
+        if !full {
+            let error = error.unwrap_or(Errno::IO);
+            say(&format!(
+                "writing to the store failed ({error}); nothing is evicted from now on and no data is lost, \
+                 but the program may use more RAM than --ram. Give --store a directory with more room, or repair the disk."
+            ));
+        }
+        for index in 0..self.ops.get(token).frames.len() {
+            let frame = self.ops.get(token).frames[index];
+            match pager.write_done(frame, result) {
+                Written::Freed => self.drop_place(frame),
+                Written::Map(page) => self.map_parked(pager, PageRange::one(page)),
+                Written::Kept => {}
+            }
+        }
+    }
+
+    /// The frame is free: so is its memory.
+    pub(crate) fn drop_place(&mut self, frame: FrameNo) {
+        let place = self.pool.take_place(frame);
+        place.into_iter().for_each(|place| self.pool.give_back(place));
+    }
+
+    /// Lets the store forget what no slot in use needs, a little at a time.
+    pub(crate) fn punch_holes(&mut self, pager: &mut Pager) {
+        for _ in 0..4 {
+            let Some((SlotNo(start), count)) = pager.take_stale_slots() else { break };
+            // A file system without holes keeps the bytes; the slots are reused all the same.
+            let _ = self.store.punch(u64::from(start), u64::from(count));
+        }
+    }
+}
+
+/// A part of [`Pager::reads`].
+#[derive(Clone, Copy)]
+struct Run {
+    start: usize,
+    count: usize,
+}

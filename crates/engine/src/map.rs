@@ -1,0 +1,265 @@
+#![expect(unsafe_code, reason = "moves pages between pool and arena")]
+//! Pages going to where the program sees them.
+
+use crate::PAGE;
+use crate::core::{Live, Mechanism, addr_of};
+use crate::engine::die;
+use crate::pool::PlaceRun;
+use pager::{Fault, PageNo, PageRange, Pager, Rights, State};
+use sys::maps;
+use sys::uffd::{CopyFlags, MoveFlags, Stop};
+
+/// Tries to move a page on which the device's pin may still rest for an instant.
+const BUSY_TRIES: u32 = 64;
+
+/// What became of one page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Landing {
+    /// Mapped; the pool's place is empty.
+    Moved,
+    /// Mapped; the pool still has the memory.
+    Copied,
+    /// The kernel says that a page is there already.
+    Present,
+    /// An address-space change is being announced: try again after it.
+    Later,
+    /// The destination is no longer ours.
+    NoArea,
+}
+
+impl Live {
+    /// Carries out a decision about `page`.
+    pub(crate) fn resolve(&mut self, pager: &mut Pager, page: PageNo) {
+        match pager.fault(page) {
+            Fault::Zero(range) => self.map_zeros(pager, page, range),
+            Fault::Map(range) => {
+                // Reads first: the disk works while pages are moved.
+                self.start_reads(pager);
+                self.map_parked(pager, range);
+            }
+            Fault::Read => self.start_reads(pager),
+            Fault::InFlight => {}
+            Fault::Resident => self.resolve_spurious(pager, page),
+            Fault::Poisoned => self.poison(page),
+            Fault::Unmanaged => self.resolve_unmanaged(page),
+            Fault::NoFrame => self.defer(page),
+        }
+    }
+
+    /// Tries again later. Duplicates are harmless but would grow the list.
+    pub(crate) fn defer(&mut self, page: PageNo) {
+        if !self.deferred.contains(&page) {
+            self.deferred.push(page);
+        }
+    }
+
+    /// Maps zeroed frames at `range`, which the core has made resident for a fault on `wanted`.
+    fn map_zeros(&mut self, pager: &mut Pager, wanted: PageNo, range: PageRange) {
+        let mut next = range.start;
+        while next < range.end() {
+            let most = (range.end().0 - next.0) as u32;
+            let run = (self.mechanism == Mechanism::Move && range.count > 1)
+                .then(|| self.pool.take(most))
+                .flatten()
+                .filter(|run| self.populate(*run));
+            let Some(run) = run else {
+                self.map_zero_copy(pager, wanted, next);
+                next = next.plus(1);
+                continue;
+            };
+            let mut done = 0;
+            while done < run.count {
+                let page = next.plus(u64::from(done));
+                let src = self.pool.address(run.start) + done as usize * PAGE;
+                // SAFETY: the core gave `page` a new frame, so nothing of the
+                // program's is there; the pool run is ours alone and zeroed.
+                let transfer = unsafe {
+                    let len = (run.count - done) as usize * PAGE;
+                    self.arena.move_pages(addr_of(page), src, len, MoveFlags::empty())
+                };
+                done += (transfer.done / PAGE) as u32;
+                if transfer.stop.is_some() && done < run.count {
+                    // The copying path finds out what is the matter, page by page.
+                    self.map_zero_copy(pager, wanted, next.plus(u64::from(done)));
+                    done += 1;
+                    continue;
+                }
+            }
+            // Moved places are empty, copied ones are not; dropping suits both.
+            run.places().for_each(|place| self.pool.give_back(place));
+            next = next.plus(u64::from(run.count));
+        }
+    }
+
+    fn populate(&mut self, run: PlaceRun) -> bool {
+        let populated = maps::populate_write(self.pool.address(run.start), run.count as usize * PAGE).is_ok();
+        if !populated {
+            run.places().for_each(|place| self.pool.give_back(place));
+        }
+        populated
+    }
+
+    fn map_zero_copy(&mut self, pager: &mut Pager, wanted: PageNo, page: PageNo) {
+        match self.copy_in(page, self.zeros.addr()) {
+            Landing::Moved | Landing::Copied => {}
+            Landing::Present => {
+                let _ = self.arena.wake(addr_of(page), PAGE);
+            }
+            Landing::Later => {
+                pager.vanished(page);
+                if page == wanted {
+                    self.defer(page);
+                }
+            }
+            Landing::NoArea => pager.vanished(page),
+        }
+    }
+
+    /// Maps pages that the core has made resident and that have places in the pool.
+    pub(crate) fn map_parked(&mut self, pager: &mut Pager, range: PageRange) {
+        let mut next = range.start;
+        while next < range.end() {
+            next = self.map_run(pager, next, range.end());
+        }
+    }
+
+    /// Maps the longest run from `first` that lies in one piece in the pool; the page after it.
+    fn map_run(&mut self, pager: &mut Pager, first: PageNo, end: PageNo) -> PageNo {
+        let place_of = |pool: &crate::pool::Pool, page: PageNo| {
+            let State::Resident { frame, .. } = pager.state(page) else {
+                die("the core maps a page that is not resident");
+            };
+            pool.place(frame)
+        };
+        let Some(start) = place_of(&self.pool, first) else {
+            die("the core maps a page that is not in the pool");
+        };
+        let src = self.pool.address(start);
+        let mut count = 1;
+        while first.plus(count) < end
+            && place_of(&self.pool, first.plus(count))
+                .is_some_and(|place| self.pool.address(place) == src + count as usize * PAGE)
+        {
+            count += 1;
+        }
+        let movable = self.mechanism == Mechanism::Move
+            && pager.area(first).is_some_and(|area| area.rights == Rights::ReadWrite);
+        let mut done = 0;
+        if movable {
+            // SAFETY: the frames are those of the destination's pages, whose bytes
+            // they hold; only the pager thread touches the pool.
+            let transfer = unsafe {
+                self.arena.move_pages(addr_of(first), src, count as usize * PAGE, MoveFlags::empty())
+            };
+            done = (transfer.done / PAGE) as u64;
+        }
+        for page in PageRange::between(first, first.plus(count)).pages() {
+            let landing = if page.0 - first.0 < done {
+                Landing::Moved
+            } else {
+                let src = src + (page.0 - first.0) as usize * PAGE;
+                if movable { self.move_in(page, src) } else { self.copy_in(page, src) }
+            };
+            self.landed(pager, page, landing);
+        }
+        first.plus(count)
+    }
+
+    /// Tells core and pool what became of a parked page.
+    fn landed(&mut self, pager: &mut Pager, page: PageNo, landing: Landing) {
+        let State::Resident { frame, .. } = pager.state(page) else {
+            die("a page that was mapped is not resident");
+        };
+        match landing {
+            Landing::Moved => {
+                let place = self.pool.take_place(frame);
+                place.into_iter().for_each(|place| self.pool.give_back_empty(place));
+            }
+            Landing::Copied => {
+                let place = self.pool.take_place(frame);
+                place.into_iter().for_each(|place| self.pool.give_back(place));
+            }
+            Landing::Present => die("a page is mapped that the core holds in the pool"),
+            Landing::Later => {
+                pager.unmapped(page);
+                self.defer(page);
+            }
+            // The announcement that explains this will discard the page.
+            Landing::NoArea => pager.unmapped(page),
+        }
+    }
+
+    fn move_in(&mut self, page: PageNo, src: usize) -> Landing {
+        for _ in 0..BUSY_TRIES {
+            // SAFETY: as in `map_run`.
+            let transfer = unsafe { self.arena.move_pages(addr_of(page), src, PAGE, MoveFlags::empty()) };
+            match transfer.stop {
+                None => return Landing::Moved,
+                Some(Stop::Busy) => {
+                    self.tally.busy_moves += 1;
+                    std::hint::spin_loop();
+                }
+                Some(Stop::Exists) => return Landing::Present,
+                Some(Stop::Again) => return Landing::Later,
+                Some(_) => break,
+            }
+        }
+        // Pinned for long, or not movable there: the bytes are final, so a copy is as good.
+        self.copy_in(page, src)
+    }
+
+    fn copy_in(&mut self, page: PageNo, src: usize) -> Landing {
+        // SAFETY: the core holds `page` to be resident and it is not mapped; `src`
+        // is a page of the pool or of zeros.
+        let transfer = unsafe { self.arena.copy(addr_of(page), src, PAGE, CopyFlags::empty()) };
+        match transfer.stop {
+            None => Landing::Copied,
+            Some(Stop::Exists) => Landing::Present,
+            Some(Stop::Again | Stop::NoMemory) => Landing::Later,
+            Some(Stop::Absent | Stop::Invalid | Stop::Gone) => Landing::NoArea,
+            Some(Stop::Busy | Stop::Other(_)) => die("the kernel refuses to copy a page into the arena"),
+        }
+    }
+
+    /// A fault on a page held to be mapped: it has been mapped since, or the kernel
+    /// dropped it at the program's wish, and it reads as zeros.
+    fn resolve_spurious(&mut self, pager: &mut Pager, page: PageNo) {
+        match self.copy_in(page, self.zeros.addr()) {
+            Landing::Moved | Landing::Copied => {
+                pager.vanished(page);
+                pager.adopt(page);
+            }
+            Landing::Present => {
+                let _ = self.arena.wake(addr_of(page), PAGE);
+            }
+            Landing::Later => self.defer(page),
+            Landing::NoArea => {}
+        }
+    }
+
+    /// A registered page that no area has: the program grew a mapping behind our
+    /// back. It is served, and not paged.
+    fn resolve_unmanaged(&mut self, page: PageNo) {
+        match self.copy_in(page, self.zeros.addr()) {
+            Landing::Present => {
+                let _ = self.arena.wake(addr_of(page), PAGE);
+            }
+            Landing::Later => self.defer(page),
+            Landing::Moved | Landing::Copied | Landing::NoArea => {}
+        }
+    }
+
+    /// Makes a touch on `page` a bus error.
+    pub(crate) fn poison(&mut self, page: PageNo) {
+        // SAFETY: the core holds the page's bytes to be lost.
+        let poisoned = unsafe { self.arena.poison(addr_of(page), PAGE) };
+        match poisoned {
+            Ok(()) => {}
+            Err(rustix::io::Errno::EXIST) => {
+                let _ = self.arena.wake(addr_of(page), PAGE);
+            }
+            Err(rustix::io::Errno::AGAIN) => self.defer(page),
+            Err(_) => die("a page whose bytes are lost cannot be poisoned on this kernel"),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The frame pool: addresses where pages are while they are not mapped.
+//!
+//! A frame is a permit; its bytes have a pool address only while its page is
+//! parked or in a transfer. Addresses are several times the budget, so that runs
+//! find room, and hold no memory while unused.
+
+use crate::PAGE;
+use pager::{FrameNo, RunMap};
+use rustix::io::Errno;
+use sys::maps::{self, Reservation};
+
+/// A page-sized place in the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place(u32);
+
+/// Consecutive places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PlaceRun {
+    pub(crate) start: Place,
+    pub(crate) count: u32,
+}
+
+impl PlaceRun {
+    pub(crate) fn places(self) -> impl Iterator<Item = Place> {
+        (self.start.0..self.start.0 + self.count).map(Place)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Pool {
+    mapping: Reservation,
+    map: RunMap,
+    /// Place + 1 of each frame; 0 for frames that have none.
+    of_frame: Vec<u32>,
+    /// Places whose memory is to be dropped; capacity is fixed.
+    stale: Vec<Place>,
+}
+
+const STALE_BATCH: usize = 1024;
+
+impl Pool {
+    /// A pool of `places`, for frames numbered below `frames`.
+    pub(crate) fn new(places: u32, frames: u32) -> Result<Self, Errno> {
+        let mapping = Reservation::new(places as usize * PAGE)?;
+        mapping.dont_fork()?;
+        mapping.dont_dump()?;
+        mapping.no_huge_pages()?;
+        Ok(Self {
+            mapping,
+            map: RunMap::new(places),
+            of_frame: vec![0; frames as usize],
+            stale: Vec::with_capacity(STALE_BATCH),
+        })
+    }
+
+    pub(crate) fn addr(&self) -> usize {
+        self.mapping.addr()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.mapping.len()
+    }
+
+    pub(crate) fn address(&self, place: Place) -> usize {
+        self.mapping.addr() + place.0 as usize * PAGE
+    }
+
+    /// Up to `most` consecutive places without memory.
+    pub(crate) fn take(&mut self, most: u32) -> Option<PlaceRun> {
+        let (start, count) = self.map.take_run(most)?;
+        Some(PlaceRun { start: Place(start), count })
+    }
+
+    /// Gives back a place that has no memory (its page was moved away, or never came).
+    pub(crate) fn give_back_empty(&mut self, place: Place) {
+        self.map.free(place.0);
+    }
+
+    /// Gives back a place and, at the next [`Self::drop_stale`], its memory.
+    pub(crate) fn give_back(&mut self, place: Place) {
+        if self.stale.len() == STALE_BATCH {
+            self.drop_stale();
+        }
+        self.stale.push(place);
+    }
+
+    /// Drops the memory of given-back places, in runs.
+    pub(crate) fn drop_stale(&mut self) {
+        self.stale.sort_unstable();
+        let mut rest = self.stale.as_slice();
+        while let Some(first) = rest.first() {
+            let count = rest.iter().zip(first.0..).take_while(|(place, number)| place.0 == *number).count();
+            // Failing (which needs a kernel out of memory) leaves the pages
+            // allocated; the place must then not be handed out as empty.
+            if maps::dont_need(self.address(*first), count * PAGE).is_ok() {
+                rest[..count].iter().for_each(|place| self.map.free(place.0));
+            }
+            rest = &rest[count..];
+        }
+        self.stale.clear();
+    }
+
+    pub(crate) fn set_place(&mut self, frame: FrameNo, place: Place) {
+        let index = frame.0 as usize;
+        if index >= self.of_frame.len() {
+            // Only with more frames than the machine has memory for.
+            self.of_frame.resize(index + 1, 0);
+        }
+        debug_assert_eq!(self.of_frame[index], 0, "{frame:?} has a place");
+        self.of_frame[index] = place.0 + 1;
+    }
+
+    pub(crate) fn place(&self, frame: FrameNo) -> Option<Place> {
+        self.of_frame.get(frame.0 as usize)?.checked_sub(1).map(Place)
+    }
+
+    /// The frame's place, which it no longer has.
+    pub(crate) fn take_place(&mut self, frame: FrameNo) -> Option<Place> {
+        let place = self.place(frame)?;
+        self.of_frame[frame.0 as usize] = 0;
+        Some(place)
+    }
+
+    pub(crate) fn metadata_bytes(&self) -> usize {
+        self.map.metadata_bytes() + self.map.taken() as usize * 4
+    }
+}

@@ -1,0 +1,268 @@
+#![expect(unsafe_code, reason = "a file table of its own, poll, and the doorbell's page")]
+//! The pager thread.
+
+use crate::PAGE;
+use crate::core::{Core, Live, Request, page_of, pages_of};
+use crate::engine::{Engine, Stage, die, record, say};
+use crate::features;
+use crate::takeover::pause_before_budget;
+use core::sync::atomic::Ordering::Relaxed;
+use pager::{PageNo, Pager};
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+use sys::uffd::{CopyFlags, Event, EventBuffer};
+
+/// How often a deferred fault is tried again when nothing else wakes the thread.
+const RETRY: Duration = Duration::from_millis(1);
+/// How often it is looked whether forked children are still there.
+const CHILD_CHECK: Duration = Duration::from_millis(100);
+/// Buffers of events that are read before any is acted on.
+const MAX_READS: usize = 16;
+
+/// The life of the pager thread: open, wait, watch, take over, serve.
+pub(crate) fn run(engine: &'static Engine) {
+    own_file_table();
+    let mut core = engine.lock_core();
+    let frames = core.pager.frame_limit();
+    let slots = u64::from(core.pager.slots_total());
+    drop(core);
+    let (live, bits) = match features::open(&engine.settings, frames, slots) {
+        Ok(opened) => opened,
+        Err(reason) => {
+            say(&format!("{reason}. The program runs without a RAM limit."));
+            engine.set_stage(Stage::Off);
+            return;
+        }
+    };
+    if let Some(record) = record() {
+        record.features.store(bits, Relaxed);
+    }
+    engine.set_mechanism(live.mechanism);
+    core = engine.lock_core();
+    core.live = Some(live);
+    drop(core);
+    watch(engine);
+    serve(engine);
+}
+
+/// Nothing that the program closes reaches our descriptors, and none of its pipe
+/// ends or locks is kept alive by us.
+fn own_file_table() {
+    // SAFETY: closes descriptors of this thread's own, new table only.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, 0, u32::MAX, libc::CLOSE_RANGE_UNSHARE) };
+    if closed != 0 {
+        die("the kernel refuses close_range(CLOSE_RANGE_UNSHARE), which paging needs (Linux 5.9 or later)");
+    }
+}
+
+/// Waits until the resident set reaches the budget, then takes memory over.
+fn watch(engine: &Engine) {
+    while engine.stage() == Stage::Dormant {
+        std::thread::park();
+    }
+    engine.set_stage(Stage::Watching);
+    loop {
+        let sample = {
+            let core = engine.lock_core();
+            let Some(live) = core.live.as_ref() else { die("the pager thread lost its means") };
+            live.statm.read()
+        };
+        let Ok(sample) = sample else { die("/proc/self/statm cannot be read, so the budget cannot be kept") };
+        if let Some(record) = record() {
+            record.rss_bytes.store(sample.resident_bytes, Relaxed);
+            record.peak_rss_bytes.fetch_max(sample.resident_bytes, Relaxed);
+        }
+        match pause_before_budget(sample.resident_bytes, engine.settings.ram_bytes) {
+            Some(pause) => std::thread::sleep(pause),
+            None => break,
+        }
+    }
+    let _address_space = engine.lock_address_space();
+    let mut core = engine.lock_core();
+    let Core { pager, live: Some(live), .. } = &mut *core else { die("the pager thread lost its means") };
+    // SAFETY: the doorbell is ours; this thread serves it.
+    let bell = unsafe { live.bell.register(engine.doorbell.addr(), PAGE, sys::uffd::Register::Missing) };
+    if bell.is_err() {
+        die("the doorbell cannot be registered with userfaultfd");
+    }
+    live.take_over(pager);
+    engine.set_stage(Stage::Paging);
+}
+
+fn serve(engine: &Engine) -> ! {
+    let mut events = EventBuffer::new();
+    let mut faults: Vec<PageNo> = Vec::with_capacity(1024);
+    let mut polled: Vec<libc::pollfd> = Vec::with_capacity(64);
+    loop {
+        let mut core = engine.lock_core();
+        let acted = turn(engine, &mut core, &mut events, &mut faults);
+        let Some(live) = core.live.as_mut() else { die("the pager thread lost its means") };
+        let timeout = if acted { None } else { Some(live.wait_list(&mut polled)) };
+        drop(core);
+        if let Some(timeout) = timeout {
+            // SAFETY: the list is valid; its descriptors are this thread's own.
+            unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, timeout) };
+        }
+    }
+}
+
+/// One round of everything there is to do; whether there was anything.
+fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut Vec<PageNo>) -> bool {
+    let Core { pager, live: Some(live), request } = core else { die("the pager thread lost its means") };
+    let finished = live.finish_transfers(pager);
+    faults.clear();
+    let read = live.read_announcements(pager, events, faults);
+    live.answer_bell(engine, pager, request, events);
+    for page in faults.iter().copied() {
+        live.resolve(pager, page);
+    }
+    let mut acted = finished + read > 0;
+    acted |= live.children.any() && live.serve_children(pager, events);
+    live.keep_budget(pager, false);
+    acted |= live.reclaim(pager);
+    acted |= live.retry_deferred(pager);
+    if !acted {
+        if live.children.any() {
+            live.bury_children(pager);
+        }
+        live.punch_holes(pager);
+    }
+    live.publish(pager);
+    acted
+}
+
+impl Live {
+    /// Reads everything announced; applies changes of the address space at once and
+    /// leaves faults, which the kernel hands out first even when they came later.
+    fn read_announcements(&mut self, pager: &mut Pager, events: &mut EventBuffer, faults: &mut Vec<PageNo>) -> usize {
+        let mut total = 0;
+        for _ in 0..MAX_READS {
+            let count = match self.arena.read_events(events) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(_) => die("the userfaultfd cannot be read"),
+            };
+            total += count;
+            for index in 0..count {
+                match events.take(index) {
+                    Event::Fault { addr, .. } => faults.push(page_of(addr)),
+                    Event::Remove { start, end } => self.removed(pager, start, end, false),
+                    Event::Unmap { start, end } => self.removed(pager, start, end, true),
+                    Event::Remap { from, to, len } => {
+                        let (old, new) = (pages_of(from, len), pages_of(to, len));
+                        if new.count > 0 && old.count > 0 {
+                            self.removed(pager, to, to + len, true);
+                            pager.remap(old, new.start);
+                        }
+                        let _ = self.arena.wake(from, len);
+                    }
+                    Event::Fork(child) => self.child_born(pager, child),
+                    Event::Unknown(_) => {}
+                }
+            }
+        }
+        total
+    }
+
+    fn removed(&mut self, pager: &mut Pager, start: usize, end: usize, area: bool) {
+        let range = pages_of(start, end - start);
+        let drop_bytes = |_, state| {
+            if let pager::State::Parked { frame, .. } = state {
+                self.drop_place(frame);
+            }
+        };
+        if area {
+            pager.remove_area(range, drop_bytes);
+        } else {
+            pager.discard(range, drop_bytes);
+        }
+        // Whoever waited for a page that is gone must find out.
+        let _ = self.arena.wake(start, end - start);
+    }
+
+    fn answer_bell(&mut self, engine: &Engine, pager: &mut Pager, request: &mut Option<Request>, events: &mut EventBuffer) {
+        while let Ok(1..) = self.bell.read_events(events) {
+            if let Some(Request::Manage(range, rights)) = request.take()
+                && self.register(range)
+            {
+                pager.discard(range, |_, _| {});
+                pager.add_area(range, rights);
+            }
+            // SAFETY: the doorbell's page is ours.
+            let _ = unsafe { self.bell.copy(engine.doorbell.addr(), self.zeros.addr(), PAGE, CopyFlags::empty()) };
+            let _ = self.bell.wake(engine.doorbell.addr(), PAGE);
+        }
+    }
+
+    fn retry_deferred(&mut self, pager: &mut Pager) -> bool {
+        let mut again = core::mem::take(&mut self.deferred);
+        let before = again.len();
+        for page in again.drain(..) {
+            self.resolve(pager, page);
+        }
+        let progressed = self.deferred.len() < before;
+        if self.deferred.capacity() < again.capacity() {
+            // Keep the larger buffer: the path of a fault does not allocate.
+            again.append(&mut self.deferred);
+            self.deferred = again;
+        }
+        progressed
+    }
+
+    /// What to wait for, and for how many milliseconds at most.
+    fn wait_list(&self, list: &mut Vec<libc::pollfd>) -> libc::c_int {
+        list.clear();
+        let mut add = |fd: std::os::fd::BorrowedFd<'_>| {
+            list.push(libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+        };
+        add(self.arena.as_fd());
+        add(self.bell.as_fd());
+        self.store.as_fd().into_iter().for_each(&mut add);
+        self.children.fds().for_each(&mut add);
+        if !self.deferred.is_empty() {
+            RETRY.as_millis() as libc::c_int
+        } else if self.children.any() {
+            CHILD_CHECK.as_millis() as libc::c_int
+        } else {
+            -1
+        }
+    }
+
+    /// Writes the numbers for whoever watches.
+    fn publish(&mut self, pager: &Pager) {
+        let Some(record) = record() else { return };
+        let c = pager.counters();
+        let t = &mut self.tally;
+        t.peak_touched = t.peak_touched.max(pager.pages_touched());
+        let page = PAGE as u64;
+        for (cell, value) in [
+            (&record.minor_faults, c.minor_faults),
+            (&record.major_faults, c.major_faults),
+            (&record.swap_ins, c.swap_ins),
+            (&record.swap_outs, c.swap_outs),
+            (&record.pages_scanned, c.pages_scanned),
+            (&record.pages_reclaimed, c.pages_reclaimed),
+            (&record.rescues, c.rescues),
+            (&record.refaults, c.refaults),
+            (&record.clean_evictions, c.clean_evictions),
+            (&record.zero_evictions, c.zero_evictions),
+            (&record.readahead_pages, c.readahead_pages),
+            (&record.readahead_hits, c.readahead_hits),
+            (&record.poisoned_pages, c.poisoned_pages),
+            (&record.read_bytes, t.read_bytes),
+            (&record.writeback_bytes, t.writeback_bytes),
+            (&record.stall_ns, t.stall_ns),
+            (&record.busy_moves, t.busy_moves),
+            (&record.heap_bytes, pager.pages_touched() * page),
+            (&record.peak_heap_bytes, t.peak_touched * page),
+            (&record.resident_pages, u64::from(pager.frames_used())),
+            (&record.rss_bytes, self.limits.rss_bytes),
+            (&record.unpaged_bytes, self.limits.peak_unpaged_bytes),
+            (&record.forked_children, u64::from(self.children.made())),
+            (&record.metadata_bytes, (pager.metadata_bytes() + self.pool.metadata_bytes()) as u64),
+        ] {
+            cell.store(value, Relaxed);
+        }
+        record.peak_rss_bytes.fetch_max(self.limits.peak_rss_bytes, Relaxed);
+    }
+}

@@ -1,0 +1,87 @@
+//! What `outcore run` asked for, as it reaches the program: `OUTCORE_*` variables.
+
+use pager::Commit;
+use std::path::PathBuf;
+
+/// Where evicted pages go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StorePlace {
+    /// A file without a name in this directory.
+    Directory(PathBuf),
+    /// Memory outside the budget; for tests and for machines without a disk.
+    Memory,
+}
+
+/// Ways to do without a kernel feature, forced for tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fallbacks {
+    /// Copy pages in place of moving them.
+    pub copy: bool,
+    /// A thread pool in place of io_uring.
+    pub threads: bool,
+    /// A userfaultfd that serves no faults taken inside system calls.
+    pub user_mode: bool,
+}
+
+/// The settings of one process.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The budget in bytes.
+    pub ram_bytes: u64,
+    /// Where evicted pages go.
+    pub store: StorePlace,
+    /// How much may go there.
+    pub store_bytes: u64,
+    /// When the store's room is charged.
+    pub commit: Commit,
+    /// Forced fallbacks.
+    pub force: Fallbacks,
+    /// Failures that the store is to have, for tests.
+    pub faults: Option<String>,
+    /// Whether pages are read before they are asked for.
+    pub readahead: bool,
+    /// The status page's path.
+    pub status: Option<PathBuf>,
+}
+
+impl Settings {
+    /// The settings that the environment gives; none without `OUTCORE_RAM`.
+    ///
+    /// # Errors
+    /// The variable that cannot be understood, as a sentence.
+    pub fn from_env() -> Result<Option<Self>, String> {
+        let text = |name: &str| std::env::var(name).ok();
+        let bytes = |name: &str| -> Result<Option<u64>, String> {
+            text(name)
+                .map(|value| value.parse().map_err(|_| format!("{name}={value} is not a number of bytes")))
+                .transpose()
+        };
+        let Some(ram_bytes) = bytes("OUTCORE_RAM")? else {
+            return Ok(None);
+        };
+        let forced = text("OUTCORE_FORCE").unwrap_or_default();
+        let force = |name: &str| forced.split(',').any(|word| word == name);
+        Ok(Some(Self {
+            ram_bytes,
+            store: match text("OUTCORE_STORE").as_deref() {
+                Some("memory") => StorePlace::Memory,
+                Some(dir) => StorePlace::Directory(dir.into()),
+                None => StorePlace::Directory("/var/tmp".into()),
+            },
+            store_bytes: bytes("OUTCORE_STORE_SIZE")?.unwrap_or(64 << 30),
+            commit: match text("OUTCORE_COMMIT").as_deref() {
+                Some("strict") => Commit::Strict,
+                Some("lazy") | None => Commit::Lazy,
+                Some(other) => return Err(format!("OUTCORE_COMMIT={other} is neither strict nor lazy")),
+            },
+            force: Fallbacks {
+                copy: force("copy"),
+                threads: force("threads"),
+                user_mode: force("user-mode"),
+            },
+            faults: text("OUTCORE_FAULTS"),
+            readahead: text("OUTCORE_READAHEAD").as_deref() != Some("off"),
+            status: text("OUTCORE_STATUS").map(PathBuf::from),
+        }))
+    }
+}

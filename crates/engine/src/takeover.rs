@@ -1,0 +1,101 @@
+#![expect(unsafe_code, reason = "registers memory with userfaultfd")]
+//! From leaving memory to the kernel to paging it.
+
+use crate::core::{Live, Mechanism, addr_of, page_of};
+use crate::engine::{die, say};
+use pager::{Area, PageRange, Pager};
+use rustix::io::Errno;
+use std::time::{Duration, Instant};
+use sys::maps::{self, Pagemap};
+use sys::uffd::Register;
+
+/// What threads can touch per second, all together: to decide how long sampling may pause.
+const TOUCH_BYTES_PER_SECOND: u64 = 8 << 30;
+const SHORTEST_PAUSE: Duration = Duration::from_micros(500);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long the resident set cannot exceed the budget; none when it is time.
+pub(crate) fn pause_before_budget(rss_bytes: u64, budget_bytes: u64) -> Option<Duration> {
+    // Sampling comes late when cores are busy: keep some milliseconds of touches free.
+    let margin = (budget_bytes / 8).min(24 << 20);
+    let room = budget_bytes.saturating_sub(margin).saturating_sub(rss_bytes);
+    if room == 0 {
+        return None;
+    }
+    let safe = Duration::from_nanos(room.saturating_mul(1_000_000_000 / 2) / TOUCH_BYTES_PER_SECOND);
+    Some(safe.clamp(SHORTEST_PAUSE, LONGEST_PAUSE))
+}
+
+impl Live {
+    /// Registers every area and takes over what is resident as it is.
+    pub(crate) fn take_over(&mut self, pager: &mut Pager) {
+        let Ok(pagemap) = Pagemap::open() else {
+            die("/proc/self/pagemap cannot be opened, so what is resident cannot be found");
+        };
+        for area in pager.areas().collect::<Vec<Area>>() {
+            if !self.register(area.range) {
+                // Not what we were told it is (unmapped or replaced by a raw system
+                // call): the kernel keeps it.
+                pager.remove_area(area.range, |_, _| {});
+                continue;
+            }
+            let (start, end) = (addr_of(area.range.start), addr_of(area.range.end()));
+            let adopted = pagemap.scan_present(start, end, |from, to| {
+                PageRange::between(page_of(from), page_of(to)).pages().for_each(|page| pager.adopt(page));
+            });
+            if adopted.is_err() {
+                die("/proc/self/pagemap cannot be read, so what is resident cannot be found");
+            }
+        }
+        self.keep_budget(pager, true);
+    }
+
+    /// Registers `range`; false when it is not anonymous private memory.
+    pub(crate) fn register(&mut self, range: PageRange) -> bool {
+        let (addr, len) = (addr_of(range.start), range.count as usize * crate::PAGE);
+        // Collapsing small pages into huge ones behind our back would undo evictions.
+        let _ = maps::no_huge_pages(addr, len);
+        let mode = match self.mechanism {
+            Mechanism::Move => Register::Missing,
+            Mechanism::Copy => Register::MissingAndWriteProtect,
+        };
+        if !self.children_are_served {
+            let _ = maps::dont_fork(addr, len);
+        }
+        // SAFETY: the range is the program's anonymous memory, whose faults this
+        // process's pager thread serves from now on.
+        match unsafe { self.arena.register(addr, len, mode) } {
+            Ok(()) => true,
+            Err(Errno::NOMEM) => {
+                say("the kernel has no memory to register a mapping with; it is not paged");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Fits the frame limit to what the rest of the process leaves of the budget.
+    pub(crate) fn keep_budget(&mut self, pager: &mut Pager, now: bool) {
+        let instant = Instant::now();
+        if !now && instant < self.limits.next_sample {
+            return;
+        }
+        self.limits.next_sample = instant + Duration::from_millis(5);
+        let Ok(sample) = self.statm.read() else { return };
+        let limits = &mut self.limits;
+        limits.rss_bytes = sample.resident_bytes;
+        limits.peak_rss_bytes = limits.peak_rss_bytes.max(sample.resident_bytes);
+        let paged = u64::from(pager.frames_used()) * crate::PAGE as u64;
+        limits.unpaged_bytes = sample.resident_bytes.saturating_sub(paged);
+        limits.peak_unpaged_bytes = limits.peak_unpaged_bytes.max(limits.unpaged_bytes);
+        let left = limits.budget_bytes.saturating_sub(limits.unpaged_bytes);
+        let frames = (left / crate::PAGE as u64).max(MIN_FRAMES);
+        let frames = u32::try_from(frames).unwrap_or(u32::MAX >> 4).saturating_add(limits.overdraft);
+        if frames != pager.frame_limit() {
+            pager.set_frame_limit(frames);
+        }
+    }
+}
+
+/// Fewer frames than this cannot hold the transfers of a moment: 4 MiB.
+pub(crate) const MIN_FRAMES: u64 = 1024;

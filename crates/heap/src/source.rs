@@ -1,0 +1,22 @@
+//! Where pages come from.
+
+/// A source of pages for one heap.
+///
+/// # Safety
+/// [`Self::reserve`] gives memory that is readable, writable, zero, used by nobody
+/// else and never taken back. [`Self::discard`]ed pages read as zeros again.
+#[expect(unsafe_code, reason = "the heap hands out what an implementation gives")]
+pub unsafe trait PageSource: Sync {
+    /// Address (a multiple of 2 MiB) and length of one reservation of at most
+    /// `max_len` bytes, resident where touched. Called once.
+    fn reserve(&self, max_len: usize) -> Option<(usize, usize)>;
+
+    /// Asks whether `bytes` more may be handed out.
+    fn promise(&self, bytes: usize) -> bool;
+
+    /// `bytes` have been given back.
+    fn renounce(&self, bytes: usize);
+
+    /// Drops the contents of whole pages, without touching them.
+    fn discard(&self, addr: usize, len: usize);
+}

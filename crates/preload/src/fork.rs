@@ -1,0 +1,59 @@
+#![expect(unsafe_code, reason = "pthread_atfork, and a cell that only the forking thread uses")]
+//! `fork`: both sides keep every byte.
+
+use crate::malloc;
+use crate::start::{complain, engine, set_engine};
+use core::cell::UnsafeCell;
+use engine::ForkGuard;
+
+struct Held(UnsafeCell<Option<ForkGuard<'static>>>);
+
+// SAFETY: used between the prepare handler and the handlers after it, by the one
+// thread that forks: the locks that it holds keep others out.
+unsafe impl Sync for Held {}
+
+static HELD: Held = Held(UnsafeCell::new(None));
+
+pub(crate) fn init() {
+    // SAFETY: the handlers are functions of this library, which is never unloaded.
+    let failed = unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
+    if failed != 0 {
+        complain("pthread_atfork failed: a program that forks may lose its heap");
+    }
+}
+
+unsafe extern "C" fn prepare() {
+    malloc::lock_for_fork();
+    if let Some(engine) = engine() {
+        let guard = engine.before_fork();
+        // SAFETY: see `Held`.
+        unsafe { *HELD.0.get() = Some(guard) };
+    }
+}
+
+unsafe extern "C" fn parent() {
+    // SAFETY: see `Held`.
+    let guard = unsafe { (*HELD.0.get()).take() };
+    guard.into_iter().for_each(ForkGuard::after_fork_in_parent);
+    malloc::unlock_after_fork();
+}
+
+unsafe extern "C" fn child() {
+    // SAFETY: see `Held`.
+    let guard = unsafe { (*HELD.0.get()).take() };
+    let independent = guard.map(ForkGuard::after_fork_in_child);
+    malloc::unlock_after_fork();
+    match (independent, engine()) {
+        (Some(true), Some(engine)) => match malloc::resident_while(|| engine.restart_in_child()) {
+            Ok(engine) => set_engine(engine),
+            Err(reason) => complain(&reason),
+        },
+        // Served by the parent's pager, and lost without it: closing its userfaultfd
+        // would let absent pages read as zeros.
+        // SAFETY: a system call without memory effects.
+        (Some(false), _) => unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        },
+        _ => {}
+    }
+}

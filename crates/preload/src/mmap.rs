@@ -1,0 +1,272 @@
+#![expect(unsafe_code, reason = "C names with C's contracts")]
+//! The mmap family. Every call is made with the raw system call; the engine is told
+//! of what it pages: anonymous private mappings of at least [`THRESHOLD`].
+
+use crate::start::engine;
+use core::ffi::{c_int, c_void};
+use engine::{AddressSpace, Engine, PAGE, Rights};
+use libc::{off_t, size_t};
+
+/// Smaller mappings stay with the kernel.
+const THRESHOLD: usize = 64 << 10;
+/// Larger ones too: they are reservations, and their page tables would cost.
+const LARGEST: usize = 256 << 30;
+
+/// `flags` of mappings that are not plain memory.
+const SPECIAL: c_int =
+    libc::MAP_SHARED | libc::MAP_GROWSDOWN | libc::MAP_STACK | libc::MAP_HUGETLB | libc::MAP_LOCKED;
+
+fn rights(prot: c_int) -> Rights {
+    if prot == libc::PROT_READ | libc::PROT_WRITE { Rights::ReadWrite } else { Rights::Restricted }
+}
+
+fn round_up(len: usize) -> usize {
+    len.checked_next_multiple_of(PAGE).unwrap_or(len)
+}
+
+fn pageable(len: usize, prot: c_int, flags: c_int) -> bool {
+    (THRESHOLD..=LARGEST).contains(&len)
+        && flags & libc::MAP_ANONYMOUS != 0
+        && flags & SPECIAL == 0
+        && prot & libc::PROT_EXEC == 0
+}
+
+fn out_of_memory<T>(failed: T) -> T {
+    // SAFETY: errno is this thread's own.
+    unsafe { *libc::__errno_location() = libc::ENOMEM };
+    failed
+}
+
+unsafe fn raw_mmap(addr: *mut c_void, len: usize, prot: c_int, flags: c_int, fd: c_int, off: off_t) -> *mut c_void {
+    // SAFETY: the caller's contract is that of mmap(2).
+    unsafe { libc::syscall(libc::SYS_mmap, addr, len, prot, flags, fd, off) as *mut c_void }
+}
+
+/// mmap(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mmap(
+    addr: *mut c_void,
+    len: size_t,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    off: off_t,
+) -> *mut c_void {
+    let paged = pageable(len, prot, flags);
+    let fixed = flags & (libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE) != 0;
+    let Some(engine) = engine().filter(|_| paged || fixed) else {
+        // SAFETY: as the caller's.
+        return unsafe { raw_mmap(addr, len, prot, flags, fd, off) };
+    };
+    let promised = if paged && prot & libc::PROT_WRITE != 0 { len as u64 } else { 0 };
+    if !engine.promise(promised) {
+        return out_of_memory(libc::MAP_FAILED);
+    }
+    let space = engine.address_space();
+    let replaced = if fixed { space.promised_bytes(addr as usize, round_up(len)) } else { 0 };
+    // SAFETY: as the caller's.
+    let mapped = unsafe { raw_mmap(addr, len, prot, flags, fd, off) };
+    if mapped == libc::MAP_FAILED {
+        engine.renounce(promised);
+        return mapped;
+    }
+    engine.renounce(replaced);
+    if fixed {
+        space.unmapped(mapped as usize, round_up(len));
+    }
+    if paged {
+        space.mapped(mapped as usize, round_up(len), rights(prot));
+    }
+    mapped
+}
+
+/// mmap64(3): `off_t` has 64 bits here.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mmap64(
+    addr: *mut c_void,
+    len: size_t,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    off: off_t,
+) -> *mut c_void {
+    // SAFETY: as the caller's.
+    unsafe { mmap(addr, len, prot, flags, fd, off) }
+}
+
+/// munmap(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn munmap(addr: *mut c_void, len: size_t) -> c_int {
+    // SAFETY: as the caller's.
+    let raw = || unsafe { libc::syscall(libc::SYS_munmap, addr, len) as c_int };
+    let Some(engine) = engine() else { return raw() };
+    let space = engine.address_space();
+    let promised = space.promised_bytes(addr as usize, round_up(len));
+    let result = raw();
+    if result == 0 {
+        space.unmapped(addr as usize, round_up(len));
+        engine.renounce(promised);
+    }
+    result
+}
+
+/// mremap(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mremap(
+    old: *mut c_void,
+    old_len: size_t,
+    new_len: size_t,
+    flags: c_int,
+    new_addr: *mut c_void,
+) -> *mut c_void {
+    // SAFETY: as the caller's; the fifth argument is read with MREMAP_FIXED only.
+    let raw = || unsafe {
+        libc::syscall(libc::SYS_mremap, old, old_len, new_len, flags, new_addr) as *mut c_void
+    };
+    let Some(engine) = engine() else { return raw() };
+    let space = engine.address_space();
+    let (start, old_len, new_len) = (old as usize, round_up(old_len), round_up(new_len));
+    let Some(rights) = space.rights(start) else {
+        let replaced = raw();
+        if replaced != libc::MAP_FAILED && flags & libc::MREMAP_FIXED != 0 {
+            space.unmapped(new_addr as usize, new_len);
+        }
+        return replaced;
+    };
+    let grown = new_len.saturating_sub(old_len);
+    if !engine.promise(grown as u64) {
+        return out_of_memory(libc::MAP_FAILED);
+    }
+    let result = raw();
+    if result == libc::MAP_FAILED {
+        engine.renounce(grown as u64);
+        return result;
+    }
+    let kept = old_len.min(new_len);
+    let new = result as usize;
+    if new != start {
+        space.moved(start, new, kept);
+        if flags & libc::MREMAP_DONTUNMAP != 0 {
+            space.mapped(start, old_len, rights);
+        }
+    }
+    if new_len > old_len {
+        space.mapped(new + old_len, grown, rights);
+    } else if new_len < old_len {
+        space.unmapped(start + new_len, old_len - new_len);
+        engine.renounce((old_len - new_len) as u64);
+    }
+    result
+}
+
+/// mprotect(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mprotect(addr: *mut c_void, len: size_t, prot: c_int) -> c_int {
+    // SAFETY: as the caller's.
+    let raw = || unsafe { libc::syscall(libc::SYS_mprotect, addr, len, prot) as c_int };
+    let Some(engine) = engine() else { return raw() };
+    let space = engine.address_space();
+    let (start, len) = (addr as usize, round_up(len));
+    if !space.manages(start, len) {
+        return raw();
+    }
+    let rights = rights(prot);
+    if rights == Rights::Restricted {
+        // Before the kernel's: nothing may be moved out of what is no longer writable.
+        space.protected(start, len, rights);
+        return raw();
+    }
+    let newly = (len as u64).saturating_sub(space.promised_bytes(start, len));
+    if !engine.promise(newly) {
+        return out_of_memory(-1);
+    }
+    let result = raw();
+    if result == 0 {
+        space.protected(start, len, rights);
+    } else {
+        engine.renounce(newly);
+    }
+    result
+}
+
+/// madvise(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn madvise(addr: *mut c_void, len: size_t, advice: c_int) -> c_int {
+    // SAFETY: as the caller's.
+    let raw = |advice: c_int| unsafe { libc::syscall(libc::SYS_madvise, addr, len, advice) as c_int };
+    let start = addr as usize;
+    let Some(engine) = engine().filter(|engine| start % PAGE == 0 && manages(engine, start, len)) else {
+        return raw(advice);
+    };
+    match advice {
+        // Lazily freed pages would vanish without a word; dropping them now is allowed.
+        libc::MADV_DONTNEED | libc::MADV_FREE => match engine.discard(start, round_up(len)) {
+            Ok(()) => 0,
+            Err(_) => raw(advice),
+        },
+        // What is paged has small, unshared pages; these are hints.
+        libc::MADV_MERGEABLE | libc::MADV_UNMERGEABLE | libc::MADV_COLD | libc::MADV_PAGEOUT
+        | libc::MADV_WILLNEED => 0,
+        libc::MADV_HUGEPAGE | libc::MADV_COLLAPSE if engine.pages() => 0,
+        _ => raw(advice),
+    }
+}
+
+fn manages(engine: &Engine, start: usize, len: usize) -> bool {
+    engine.address_space().manages(start, round_up(len))
+}
+
+/// Pins paged memory; the kernel's own lock would keep its pages from moving.
+fn lock_paged(space: &AddressSpace<'_>, start: usize, len: usize) -> bool {
+    let first = start / PAGE * PAGE;
+    space.pin(first, round_up(start + len - first), true)
+}
+
+/// mlock(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mlock(addr: *const c_void, len: size_t) -> c_int {
+    // SAFETY: as the caller's.
+    unsafe { mlock2(addr, len, 0) }
+}
+
+/// mlock2(2). Paged memory is pinned by the pager instead.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mlock2(addr: *const c_void, len: size_t, flags: libc::c_uint) -> c_int {
+    let start = addr as usize;
+    let Some(engine) = engine().filter(|engine| manages(engine, start, len)) else {
+        // SAFETY: as the caller's.
+        return unsafe { libc::syscall(libc::SYS_mlock2, addr, len, flags) as c_int };
+    };
+    if !lock_paged(&engine.address_space(), start, len) {
+        return out_of_memory(-1);
+    }
+    if flags & libc::MLOCK_ONFAULT == 0 {
+        for page in (start / PAGE * PAGE..start + len).step_by(PAGE) {
+            // SAFETY: the program says that the range is its mapped memory.
+            unsafe { core::ptr::read_volatile(page as *const u8) };
+        }
+    }
+    0
+}
+
+/// munlock(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn munlock(addr: *const c_void, len: size_t) -> c_int {
+    let start = addr as usize;
+    if let Some(engine) = engine().filter(|engine| manages(engine, start, len)) {
+        engine.address_space().pin(start / PAGE * PAGE, round_up(start % PAGE + len), false);
+        return 0;
+    }
+    // SAFETY: as the caller's.
+    unsafe { libc::syscall(libc::SYS_munlock, addr, len) as c_int }
+}
+
+/// mlockall(2): refused under a budget, which it would break.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mlockall(flags: c_int) -> c_int {
+    if engine().is_some() {
+        return out_of_memory(-1);
+    }
+    // SAFETY: as the caller's.
+    unsafe { libc::syscall(libc::SYS_mlockall, flags) as c_int }
+}

@@ -1,0 +1,109 @@
+#![expect(unsafe_code, reason = "submission entries carry addresses")]
+//! Transfers through io_uring. Buffers are not registered: that would pin them.
+
+use super::{Completion, Direction, Job, Piece, QueueFull};
+use io_uring::{IoUring, opcode, squeue, types};
+use rustix::io::Errno;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// See [`super::Aio`].
+pub struct Ring {
+    ring: IoUring,
+    jobs: Vec<Job>,
+    free: Vec<usize>,
+    unsubmitted: usize,
+}
+
+impl core::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Ring({} of {} jobs free)", self.free.len(), self.jobs.len())
+    }
+}
+
+impl Ring {
+    pub(super) fn new(depth: u32) -> Result<Self, Errno> {
+        let ring = IoUring::builder()
+            .dontfork()
+            .build(depth)
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOSYS))?;
+        let jobs = (0..depth).map(|_| Job::empty()).collect();
+        Ok(Self { ring, jobs, free: (0..depth as usize).collect(), unsubmitted: 0 })
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the ring owns the descriptor for as long as it is borrowed.
+        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
+    }
+
+    pub(super) fn room(&self) -> usize {
+        self.free.len()
+    }
+
+    pub(super) fn queue(
+        &mut self,
+        direction: Direction,
+        fd: BorrowedFd<'_>,
+        offset: u64,
+        pieces: &[Piece],
+        token: u64,
+    ) -> Result<(), QueueFull> {
+        let index = self.free.pop().ok_or(QueueFull)?;
+        self.jobs[index].set(direction, fd.as_raw_fd(), offset, pieces, token);
+        self.push(index);
+        Ok(())
+    }
+
+    fn push(&mut self, index: usize) {
+        let job = &self.jobs[index];
+        let fd = types::Fd(job.fd);
+        let rest = job.rest();
+        let entry: squeue::Entry = match (job.direction, rest) {
+            (Direction::Read, [one]) => {
+                opcode::Read::new(fd, one.addr() as *mut u8, one.len() as u32).offset(job.offset).build()
+            }
+            (Direction::Write, [one]) => {
+                opcode::Write::new(fd, one.addr() as *const u8, one.len() as u32).offset(job.offset).build()
+            }
+            (Direction::Read, many) => {
+                opcode::Readv::new(fd, many.as_ptr().cast(), many.len() as u32).offset(job.offset).build()
+            }
+            (Direction::Write, many) => {
+                opcode::Writev::new(fd, many.as_ptr().cast(), many.len() as u32).offset(job.offset).build()
+            }
+        };
+        let entry = entry.user_data(index as u64);
+        // SAFETY: the pieces live in the job until it has ended; the memory is the
+        // contract of `Aio::queue`. There are no more jobs than entries.
+        let pushed = unsafe { self.ring.submission().push(&entry) };
+        debug_assert!(pushed.is_ok(), "the queue has room for every job");
+        self.unsubmitted += 1;
+    }
+
+    pub(super) fn submit(&mut self) -> Result<(), Errno> {
+        while self.unsubmitted > 0 {
+            match self.ring.submit() {
+                Ok(count) => self.unsubmitted -= count.min(self.unsubmitted),
+                Err(error) => match Errno::from_io_error(&error) {
+                    Some(Errno::INTR) => {}
+                    other => return Err(other.unwrap_or(Errno::IO)),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn complete(&mut self) -> Option<Completion> {
+        loop {
+            let entry = self.ring.completion().next()?;
+            let index = entry.user_data() as usize;
+            let answer = usize::try_from(entry.result())
+                .map_err(|_| Errno::from_raw_os_error(-entry.result()));
+            if let Some(result) = self.jobs[index].advance(answer) {
+                self.free.push(index);
+                return Some(Completion { token: self.jobs[index].token, result });
+            }
+            self.push(index);
+            let _ = self.submit();
+        }
+    }
+}
