@@ -37,8 +37,7 @@ impl Live {
                 self.start_reads(pager);
                 self.map_parked(pager, range);
             }
-            Fault::Read => self.start_reads(pager),
-            Fault::InFlight => {}
+            Fault::Read | Fault::InFlight => self.start_reads(pager),
             Fault::Resident => self.resolve_spurious(pager, page),
             Fault::Poisoned => self.poison(page),
             Fault::Unmanaged => self.resolve_unmanaged(page),

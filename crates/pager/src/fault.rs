@@ -18,7 +18,8 @@ pub enum Fault {
     Map(PageRange),
     /// Start [`Pager::reads`]; the first is the page itself.
     Read,
-    /// A transfer that is under way will bring the page.
+    /// A transfer that is under way will bring the page. [`Pager::reads`] may ask
+    /// for pages ahead of it.
     InFlight,
     /// The page is held to be mapped.
     Resident,
@@ -169,7 +170,11 @@ impl Pager {
         let frame = self.frames.take(page);
         self.set(page, State::Filling { frame, slot, wanted: true });
         self.reads.push(Read { page, frame, slot });
-        if let Some(going) = self.streams.touch(page) {
+        if let Some(mut going) = self.streams.touch(page) {
+            // What had been read ahead was evicted before it was touched, if anything.
+            if self.streams.lost_ahead(going.id, page) {
+                going.window = self.streams.shrink(going.id);
+            }
             self.read_ahead(page, area, going);
         }
         Fault::Read

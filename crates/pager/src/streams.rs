@@ -115,6 +115,22 @@ impl Streams {
         self.streams[id].ahead
     }
 
+    /// Whether the stream had been read ahead beyond `page`, which turned out not to
+    /// be there any more; it is then read ahead from `page` again.
+    pub(crate) fn lost_ahead(&mut self, id: usize, page: PageNo) -> bool {
+        let stream = &mut self.streams[id];
+        let lost = (stream.ahead - page.0 as i64) * stream.stride.signum() > 0;
+        stream.ahead = page.0 as i64;
+        lost
+    }
+
+    /// Takes back what the last touch and one before it added to the window, and gives it.
+    pub(crate) fn shrink(&mut self, id: usize) -> u32 {
+        let stream = &mut self.streams[id];
+        stream.window = (stream.window / 4).max(FIRST_WINDOW.min(self.max_window));
+        stream.window
+    }
+
     /// Everything up to `page` has been asked of the store.
     pub(crate) fn set_ahead(&mut self, id: usize, page: i64) {
         self.streams[id].ahead = page;
