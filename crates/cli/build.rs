@@ -84,6 +84,9 @@ fn build(workspace: &Path, out: &Path) -> PathBuf {
     for name in NOT_FOR_THE_INNER_CARGO {
         cargo.env_remove(name);
     }
+    // Every start of a program compares and maps these bytes; panics name their
+    // file and line without it.
+    cargo.env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
     match cargo.status() {
         Ok(status) if status.success() => {}
         Ok(status) => panic!("the preload library did not build ({status}); its errors are above"),

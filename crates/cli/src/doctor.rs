@@ -275,18 +275,14 @@ fn explain(error: Errno) -> impl Display {
     }
 }
 
-/// The features that Outcore can make use of.
+/// The features that Outcore can make use of. Fork events are not among them:
+/// they are offered to all, and given only to the privileged.
 fn names(features: Features) -> Vec<&'static str> {
-    [
-        (Features::MOVE, "move"),
-        (Features::PAGEFAULT_FLAG_WP, "write-protect"),
-        (Features::EVENT_FORK, "fork events"),
-        (Features::POISON, "poison"),
-    ]
-    .into_iter()
-    .filter(|(feature, _)| features.contains(*feature))
-    .map(|(_, name)| name)
-    .collect()
+    [(Features::MOVE, "move"), (Features::PAGEFAULT_FLAG_WP, "write-protect"), (Features::POISON, "poison")]
+        .into_iter()
+        .filter(|(feature, _)| features.contains(*feature))
+        .map(|(_, name)| name)
+        .collect()
 }
 
 fn unknown() -> String {

@@ -132,7 +132,7 @@ fn text(run: &Run<'_>, store: &Place) -> String {
         others(&mut text, run, &processes.others);
     }
     if run.status.unreported() > 0 {
-        let _ = writeln!(text, "  {} more processes found no room in this report", run.status.unreported());
+        let _ = writeln!(text, "  {} more programs found no room in this report", run.status.unreported());
     }
     text
 }
@@ -210,18 +210,18 @@ fn store_words(store: &Place) -> String {
     }
 }
 
-/// The line about the processes that the program started.
+/// The line about the programs that the program started, or was before an exec.
 fn others(text: &mut String, run: &Run<'_>, records: &[&Record]) {
     let sum = |number: fn(&Record) -> &AtomicU64| -> u64 {
         records.iter().map(|record| number(record).load(Relaxed)).sum()
     };
     let largest = records.iter().map(|record| record.peak_heap_bytes.load(Relaxed)).max().unwrap_or(0);
     let count = records.len();
-    let plural = if count == 1 { "process, with a budget" } else { "processes, each with a budget" };
+    let plural = if count == 1 { "program ran, with a budget" } else { "programs ran, each with a budget" };
     let _ = write!(text, "  {count} more {plural} of its own of {}: ", shown(run.budget_bytes));
     let written = sum(|record| &record.swap_outs);
     let _ = if written == 0 {
-        writeln!(text, "nothing of them was paged")
+        writeln!(text, "nothing of that was paged")
     } else {
         writeln!(
             text,

@@ -147,6 +147,48 @@ fn a_store_directory_must_be_writable() {
     assert!(stderr.contains("closed is not writable for you"), "{stderr}");
 }
 
+/// A small file system, unmounted at the end whatever happens.
+struct SmallDisk {
+    dir: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    /// None where we may not mount.
+    fn mount() -> Option<Self> {
+        let dir = directory();
+        let (image, point) = (dir.path().join("image"), dir.path().join("mounted"));
+        File::create(&image).unwrap().set_len(8 << 20).unwrap();
+        fs::create_dir(&point).unwrap();
+        let done = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+        let mounted = done(Command::new("mkfs.ext4").arg("-q").arg(&image))
+            && done(Command::new("mount").args(["-o", "loop"]).args([&image, &point]));
+        mounted.then_some(Self { dir })
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.dir.path().join("mounted")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.path()).status();
+    }
+}
+
+#[test]
+fn a_full_store_directory_is_refused() {
+    let Some(disk) = SmallDisk::mount() else {
+        // Containers seldom allow it, so this is no failure under CI.
+        eprintln!("SKIPPED: no file system can be mounted here");
+        return;
+    };
+    let mut filler = File::create(disk.path().join("filler")).unwrap();
+    while filler.write_all(&[1; 65536]).is_ok() {}
+    let path = disk.path().display().to_string();
+    refused(&["--store", &path, "--", "true"], 125, &["is full", "free some space", &path]);
+}
+
 #[test]
 fn the_default_store_is_never_in_memory() {
     let mut command = outcore(&["doctor", "--json"]);
@@ -324,9 +366,8 @@ fn signal_settings_are_the_callers() {
         let through = |command: &[&str]| {
             let output = Command::new("sh").args(["-c", &script, "sh"]).args(command).output().unwrap();
             let text = String::from_utf8(output.stdout).unwrap();
-            let sets = text
-                .lines()
-                .map(|line| u64::from_str_radix(&line[7..].trim(), 16).unwrap() & !THREAD_LIBRARY);
+            let sets =
+                text.lines().map(|line| u64::from_str_radix(line[7..].trim(), 16).unwrap() & !THREAD_LIBRARY);
             sets.collect::<Vec<_>>()
         };
         let direct = through(&[&["grep"], &settings[..]].concat());

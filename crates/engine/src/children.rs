@@ -86,7 +86,11 @@ impl Live {
         swapped.retain(|(page, slot)| {
             let shared = pager.share_slot(*slot);
             if !shared {
-                say(&format!("slot {} has 65535 owners; the page at {:#x} is missing in a child", slot.0, addr_of(*page)));
+                say(&format!(
+                    "slot {} has 65535 owners; the page at {:#x} is missing in a child",
+                    slot.0,
+                    addr_of(*page)
+                ));
             }
             shared
         });
@@ -167,7 +171,10 @@ impl Live {
             if good {
                 child.land(done.page, src);
             } else {
-                say(&format!("the page at {:#x} of a forked child is lost: the store did not return it", addr_of(done.page)));
+                say(&format!(
+                    "the page at {:#x} of a forked child is lost: the store did not return it",
+                    addr_of(done.page)
+                ));
                 // SAFETY: the child's page has no bytes that could be lost by this.
                 let _ = unsafe { child.uffd.poison(addr_of(done.page), PAGE) };
             }
@@ -245,7 +252,9 @@ impl Child {
 /// A descriptor that is kept open for ever: closing it would make absent pages
 /// read as zeros, while an unserved fault merely waits.
 fn drop_unserved(uffd: Uffd) {
-    say("a child forked again after paging began; the grandchild waits for ever if it touches paged memory that is \
-         not in RAM. Give the program more --ram.");
+    say(
+        "a child forked again after paging began; the grandchild waits for ever if it touches paged memory that is \
+         not in RAM. Give the program more --ram.",
+    );
     core::mem::forget(uffd);
 }

@@ -95,7 +95,8 @@ impl Engine {
             return Err(format!("OUTCORE_RAM={} is below the minimum of {least} bytes", settings.ram_bytes));
         }
         let too_large = |what: &str| format!("{what} is more than this version can page (1 TiB)");
-        let frames = u32::try_from(frames).ok().filter(|f| *f < 1 << 27).ok_or_else(|| too_large("OUTCORE_RAM"))?;
+        let frames =
+            u32::try_from(frames).ok().filter(|f| *f < 1 << 27).ok_or_else(|| too_large("OUTCORE_RAM"))?;
         let slots = (settings.store_bytes / PAGE as u64).min((1 << 28) - 2);
         if let Some(path) = &settings.status {
             attach_status(path, settings.ram_bytes);

@@ -56,9 +56,11 @@ impl Live {
         let latched = self.store.latched().is_some();
         if (helpless && self.tally.stuck_rounds > STUCK) || (latched && waiting) {
             if self.limits.overdraft == 0 && !latched {
-                say("nothing more can be evicted (the store is full, or what remains is pinned or not writable): \
+                say(
+                    "nothing more can be evicted (the store is full, or what remains is pinned or not writable): \
                      no data is lost, but the program may use more RAM than --ram. \
-                     Raise --store-size or --ram.");
+                     Raise --store-size or --ram.",
+                );
             }
             let more = (pager.frame_limit() / 16).max(256);
             self.limits.overdraft = self.limits.overdraft.saturating_add(more);

@@ -32,7 +32,8 @@ fn open_arena(settings: &Settings) -> Result<Arena, String> {
         &[Source::Device, Source::Syscall, Source::UserModeOnly]
     };
     let changes = Features::EVENT_REMAP | Features::EVENT_UNMAP;
-    let ways = [(Mechanism::Move, Features::MOVE | Features::EVENT_REMOVE), (Mechanism::Copy, Features::empty())];
+    let ways =
+        [(Mechanism::Move, Features::MOVE | Features::EVENT_REMOVE), (Mechanism::Copy, Features::empty())];
     let mut last = Errno::NOSYS;
     for source in sources {
         for (mechanism, needs) in ways {
@@ -54,9 +55,11 @@ fn open_arena(settings: &Settings) -> Result<Arena, String> {
 fn open_store(settings: &Settings, slots: u64) -> Result<(Store, u64), String> {
     let depth = ops::MAX_OPS as u32;
     let (store, bits) = match &settings.store {
-        StorePlace::Memory => {
-            (Store::memory(slots, PAGE).map_err(|error| format!("the memory store cannot be mapped: {error}"))?, 0)
-        }
+        StorePlace::Memory => (
+            Store::memory(slots, PAGE)
+                .map_err(|error| format!("the memory store cannot be mapped: {error}"))?,
+            0,
+        ),
         StorePlace::Directory(dir) => {
             let ring = if settings.force.threads { Err(Errno::NOSYS) } else { Aio::ring(depth) };
             let (aio, bit) = match ring {
@@ -92,7 +95,8 @@ pub(crate) fn open(settings: &Settings, frames: u32, slots: u64) -> Result<(Live
     let (store, store_bits) = open_store(settings, slots)?;
     let places = frames.saturating_mul(4).max(16_384);
     let pool = Pool::new(places, frames).map_err(failed("the frame pool cannot be reserved"))?;
-    register_pool(&pool_side, &pool, arena.mechanism).map_err(failed("the frame pool cannot be registered"))?;
+    register_pool(&pool_side, &pool, arena.mechanism)
+        .map_err(failed("the frame pool cannot be registered"))?;
     let zeros = Reservation::new(PAGE).map_err(failed("no memory"))?;
     let mut bits = store_bits;
     for (bit, on) in [
@@ -145,7 +149,9 @@ fn register_pool(uffd: &Uffd, pool: &Pool, mechanism: Mechanism) -> Result<(), E
         // A move's destination must be registered with the same userfaultfd. Not for
         // missing pages: the pager thread would wait for itself at the pool's holes.
         // SAFETY: the pool is ours, and nothing in it is ever write-protected.
-        Mechanism::Move => unsafe { uffd.register(pool.addr(), pool.len(), sys::uffd::Register::WriteProtect) },
+        Mechanism::Move => unsafe {
+            uffd.register(pool.addr(), pool.len(), sys::uffd::Register::WriteProtect)
+        },
         Mechanism::Copy => Ok(()),
     }
 }

@@ -132,7 +132,8 @@ impl Live {
         let mut run: Option<PageRange> = None;
         for index in 0..self.ops.get(token).frames.len() {
             let frame = self.ops.get(token).frames[index];
-            let result = if read && self.holds_its_slot(pager, frame) { FillResult::Good } else { FillResult::Bad };
+            let result =
+                if read && self.holds_its_slot(pager, frame) { FillResult::Good } else { FillResult::Bad };
             match pager.fill_done(frame, result) {
                 Fill::Map(page) => {
                     self.tally.stall_ns += waited;
@@ -170,7 +171,11 @@ impl Live {
     }
 
     fn report_poison(&self, page: PageNo, read: bool) {
-        let cause = if read { "the store returned other bytes than were written" } else { "the store could not read it" };
+        let cause = if read {
+            "the store returned other bytes than were written"
+        } else {
+            "the store could not read it"
+        };
         say(&format!(
             "the page at {:#x} is lost: {cause}. Touching it is a bus error (SIGBUS). \
              Check the disk under --store, or use another.",

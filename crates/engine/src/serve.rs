@@ -134,7 +134,12 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
 impl Live {
     /// Reads everything announced; applies changes of the address space at once and
     /// leaves faults, which the kernel hands out first even when they came later.
-    fn read_announcements(&mut self, pager: &mut Pager, events: &mut EventBuffer, faults: &mut Vec<PageNo>) -> usize {
+    fn read_announcements(
+        &mut self,
+        pager: &mut Pager,
+        events: &mut EventBuffer,
+        faults: &mut Vec<PageNo>,
+    ) -> usize {
         let mut total = 0;
         for _ in 0..MAX_READS {
             let count = match self.arena.read_events(events) {
@@ -180,7 +185,13 @@ impl Live {
         let _ = self.arena.wake(start, end - start);
     }
 
-    fn answer_bell(&mut self, engine: &Engine, pager: &mut Pager, request: &mut Option<Request>, events: &mut EventBuffer) {
+    fn answer_bell(
+        &mut self,
+        engine: &Engine,
+        pager: &mut Pager,
+        request: &mut Option<Request>,
+        events: &mut EventBuffer,
+    ) {
         while let Ok(1..) = self.bell.read_events(events) {
             if let Some(Request::Manage(range, rights)) = request.take()
                 && self.register(range)
@@ -189,7 +200,9 @@ impl Live {
                 pager.add_area(range, rights);
             }
             // SAFETY: the doorbell's page is ours.
-            let _ = unsafe { self.bell.copy(engine.doorbell.addr(), self.zeros.addr(), PAGE, CopyFlags::empty()) };
+            let _ = unsafe {
+                self.bell.copy(engine.doorbell.addr(), self.zeros.addr(), PAGE, CopyFlags::empty())
+            };
             let _ = self.bell.wake(engine.doorbell.addr(), PAGE);
         }
     }

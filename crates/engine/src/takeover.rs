@@ -85,7 +85,9 @@ impl Live {
         let limits = &mut self.limits;
         limits.rss_bytes = sample.resident_bytes;
         limits.peak_rss_bytes = limits.peak_rss_bytes.max(sample.resident_bytes);
-        let paged = u64::from(pager.frames_used()) * crate::PAGE as u64;
+        // A store in memory is outside the budget.
+        let stored = if self.store.in_memory() { pager.slots_used() } else { 0 };
+        let paged = u64::from(pager.frames_used() + stored) * crate::PAGE as u64;
         limits.unpaged_bytes = sample.resident_bytes.saturating_sub(paged);
         limits.peak_unpaged_bytes = limits.peak_unpaged_bytes.max(limits.unpaged_bytes);
         let left = limits.budget_bytes.saturating_sub(limits.unpaged_bytes);

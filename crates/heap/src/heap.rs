@@ -385,7 +385,12 @@ impl<S: PageSource> Heap<S> {
         result
     }
 
-    fn give_back_one(&self, state: &mut Class, class: usize, addr: usize) -> Result<Option<*mut Span>, FreeError> {
+    fn give_back_one(
+        &self,
+        state: &mut Class,
+        class: usize,
+        addr: usize,
+    ) -> Result<Option<*mut Span>, FreeError> {
         let pointer = self.span_of(addr)?;
         // SAFETY: under the class's lock.
         let span = unsafe { &mut *pointer };

@@ -70,6 +70,13 @@ pub enum State {
     Poisoned,
 }
 
+impl State {
+    /// Read before it was asked for, or being read so.
+    pub(crate) fn is_ahead(self) -> bool {
+        matches!(self, Self::Parked { ahead: true, .. } | Self::Filling { wanted: false, .. })
+    }
+}
+
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let flag = |on: bool, name: &'static str| if on { name } else { "" };

@@ -190,12 +190,15 @@ impl Pager {
             return;
         }
         let reserve = self.frames.limit() / 32;
+        // Streams together may not push each other's pages out before they are used.
+        let most_ahead = self.frames.limit() / 8;
         let mut ahead = reached + on_the_way * stride;
         for _ in on_the_way..2 * i64::from(window) {
             let next = ahead + stride;
             let Some(page) = u64::try_from(next).ok().map(PageNo) else { break };
             if !area.range.contains(page)
                 || self.frames.available() <= reserve
+                || self.ahead >= most_ahead
                 || self.reads.len() == MAX_READS
             {
                 break;

@@ -16,16 +16,18 @@ impl Pager {
     /// 2. a frame that is not free or orphaned is named by its page;
     /// 3. a slot has as many owners as entries and orphans name it, plus `shared`;
     ///    nothing else is in use;
-    /// 4. the count of touched pages is right;
+    /// 4. the count of touched pages is right,
+    ///    and that of pages read ahead;
     /// 5. every touched page lies in an area;
     /// 6. the count of writes under way is that of writing pages and orphaned writes.
     pub fn check_invariants(&self, shared: &HashMap<SlotNo, u16>) {
         let mut owners: HashMap<SlotNo, u16> = shared.clone();
         let mut holders: HashMap<FrameNo, PageNo> = HashMap::new();
-        let (mut touched, mut writing) = (0, 0);
+        let (mut touched, mut ahead, mut writing) = (0, 0, 0);
         let everything = PageRange { start: PageNo(0), count: u64::MAX >> 1 };
         self.table.for_each_touched(everything, |page, state| {
             touched += 1;
+            ahead += u32::from(state.is_ahead());
             assert!(self.areas.find(page).is_some(), "law 5: {page:?} is {state:?} outside every area");
             let (frame, queue, slot) = match state {
                 State::Untouched => unreachable!("touched pages only"),
@@ -65,7 +67,7 @@ impl Pager {
             assert_eq!(self.slots.owners(*slot), *count, "law 3: owners of {slot:?}");
         }
         assert_eq!(self.slots.in_use() as usize, owners.len(), "law 3: slots in use");
-        assert_eq!(self.touched, touched, "law 4");
+        assert_eq!((self.touched, self.ahead), (touched, ahead), "law 4");
         assert!(
             (writing..=writing + orphans).contains(&self.writing),
             "law 6: {} writes are counted, {writing} pages are writing, {orphans} frames are orphans",

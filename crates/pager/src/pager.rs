@@ -51,6 +51,8 @@ pub struct Pager {
     pub(crate) reads: Vec<Read>,
     /// Pages that are not untouched.
     pub(crate) touched: u64,
+    /// Pages that were read ahead, or are being, and that nobody has touched.
+    pub(crate) ahead: u32,
     /// Frames that a write will free.
     pub(crate) writing: u32,
     config: Config,
@@ -73,6 +75,7 @@ impl Pager {
             counters: Counters::default(),
             reads: Vec::with_capacity(MAX_READS),
             touched: 0,
+            ahead: 0,
             writing: 0,
             config,
             promised: 0,
@@ -246,9 +249,10 @@ impl Pager {
 
     /// Changes a page's state and keeps count.
     pub(crate) fn set(&mut self, page: PageNo, state: State) {
-        let before = self.table.get(page) != State::Untouched;
-        let after = state != State::Untouched;
-        self.touched = self.touched + u64::from(after) - u64::from(before);
+        let before = self.table.get(page);
+        let touched = |state| u64::from(state != State::Untouched);
+        self.touched = self.touched + touched(state) - touched(before);
+        self.ahead = self.ahead + u32::from(state.is_ahead()) - u32::from(before.is_ahead());
         self.table.set(page, state);
     }
 }

@@ -110,11 +110,8 @@ pub(crate) fn unlock_after_fork() {
 }
 
 fn allocate(size: usize, align: usize) -> *mut c_void {
-    let object = if resident() {
-        RESIDENT.alloc(None, size, align)
-    } else {
-        PAGED.alloc(cache(), size, align)
-    };
+    let object =
+        if resident() { RESIDENT.alloc(None, size, align) } else { PAGED.alloc(cache(), size, align) };
     if object.is_null() {
         errno::set(libc::ENOMEM);
     }

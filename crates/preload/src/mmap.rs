@@ -37,7 +37,14 @@ fn out_of_memory<T>(failed: T) -> T {
     failed
 }
 
-unsafe fn raw_mmap(addr: *mut c_void, len: usize, prot: c_int, flags: c_int, fd: c_int, off: off_t) -> *mut c_void {
+unsafe fn raw_mmap(
+    addr: *mut c_void,
+    len: usize,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    off: off_t,
+) -> *mut c_void {
     // SAFETY: the caller's contract is that of mmap(2).
     unsafe { libc::syscall(libc::SYS_mmap, addr, len, prot, flags, fd, off) as *mut c_void }
 }
@@ -120,9 +127,8 @@ unsafe extern "C" fn mremap(
     new_addr: *mut c_void,
 ) -> *mut c_void {
     // SAFETY: as the caller's; the fifth argument is read with MREMAP_FIXED only.
-    let raw = || unsafe {
-        libc::syscall(libc::SYS_mremap, old, old_len, new_len, flags, new_addr) as *mut c_void
-    };
+    let raw =
+        || unsafe { libc::syscall(libc::SYS_mremap, old, old_len, new_len, flags, new_addr) as *mut c_void };
     let Some(engine) = engine() else { return raw() };
     let space = engine.address_space();
     let (start, old_len, new_len) = (old as usize, round_up(old_len), round_up(new_len));
@@ -205,7 +211,10 @@ unsafe extern "C" fn madvise(addr: *mut c_void, len: size_t, advice: c_int) -> c
             Err(_) => raw(advice),
         },
         // What is paged has small, unshared pages; these are hints.
-        libc::MADV_MERGEABLE | libc::MADV_UNMERGEABLE | libc::MADV_COLD | libc::MADV_PAGEOUT
+        libc::MADV_MERGEABLE
+        | libc::MADV_UNMERGEABLE
+        | libc::MADV_COLD
+        | libc::MADV_PAGEOUT
         | libc::MADV_WILLNEED => 0,
         libc::MADV_HUGEPAGE | libc::MADV_COLLAPSE if engine.pages() => 0,
         _ => raw(advice),

@@ -103,7 +103,8 @@ fn reserve_aligned(len: usize) -> Option<usize> {
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
     // SAFETY: a new mapping at an address of the kernel's choice.
     let addr = unsafe {
-        rustix::mm::mmap_anonymous(ptr::null_mut(), len + ALIGN, ProtFlags::READ | ProtFlags::WRITE, flags).ok()?
+        rustix::mm::mmap_anonymous(ptr::null_mut(), len + ALIGN, ProtFlags::READ | ProtFlags::WRITE, flags)
+            .ok()?
     } as usize;
     let aligned = addr.next_multiple_of(ALIGN);
     let end = addr + len + ALIGN;

@@ -25,13 +25,15 @@ extern "C" fn construct() {
     malloc::init();
     match Settings::from_env() {
         Ok(None) => return,
-        Ok(Some(settings)) => match malloc::resident_while(|| Engine::start(settings, malloc::this_is_the_pager_thread)) {
-            Ok(engine) => {
-                set_engine(engine);
-                source::engine_started(engine);
+        Ok(Some(settings)) => {
+            match malloc::resident_while(|| Engine::start(settings, malloc::this_is_the_pager_thread)) {
+                Ok(engine) => {
+                    set_engine(engine);
+                    source::engine_started(engine);
+                }
+                Err(reason) => complain(&reason),
             }
-            Err(reason) => complain(&reason),
-        },
+        }
         Err(reason) => complain(&reason),
     }
     fork::init();

@@ -62,7 +62,8 @@ pub(crate) fn create(dir: &Path) -> Result<(OwnedFd, bool), OpenError> {
         Errno::NOSPC | Errno::DQUOT => OpenError::Full(dir.to_owned()),
         error => OpenError::Other(dir.to_owned(), error),
     };
-    let place = open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(named)?;
+    let place =
+        open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(named)?;
     let kind = fstatfs(&place).map_err(named)?.f_type;
     if kind == TMPFS_MAGIC || kind == RAMFS_MAGIC {
         return Err(OpenError::InMemory(dir.to_owned()));

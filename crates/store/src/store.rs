@@ -114,6 +114,11 @@ impl Store {
         room.min(DEPTH - self.refused.len())
     }
 
+    /// Whether the bytes are in this process's memory.
+    pub fn in_memory(&self) -> bool {
+        matches!(self.backing, Backing::Memory(_))
+    }
+
     /// The write error that latched the store.
     pub fn latched(&self) -> Option<Errno> {
         self.latched

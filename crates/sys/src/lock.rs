@@ -26,9 +26,8 @@ impl Lock {
     /// Waits until it is free and takes it. Must be followed by [`Self::unlock`], in
     /// this thread or in the child that it forks.
     pub fn lock(&self) {
-        let take = |from, to| {
-            self.state.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok()
-        };
+        let take =
+            |from, to| self.state.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok();
         for _ in 0..SPINS {
             if take(FREE, TAKEN) {
                 return;

@@ -154,9 +154,10 @@ impl Statm {
         let mut text = [0; 128];
         let len = rustix::io::pread(&self.fd, &mut text, 0)?;
         let mut numbers = text[..len].split(|byte| *byte == b' ').map(|word| {
-            word.iter().take_while(|byte| byte.is_ascii_digit()).fold(0u64, |sum, digit| {
-                sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))
-            }) * PAGE as u64
+            word.iter()
+                .take_while(|byte| byte.is_ascii_digit())
+                .fold(0u64, |sum, digit| sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')))
+                * PAGE as u64
         });
         let mut next = || numbers.next().ok_or(Errno::IO);
         Ok(StatmSample { size_bytes: next()?, resident_bytes: next()?, shared_bytes: next()? })

@@ -50,7 +50,8 @@ impl core::fmt::Debug for MetaAlloc {
 
 fn class_of(layout: Layout) -> Option<usize> {
     let size = layout.size().max(layout.align()).max(SMALLEST);
-    (size < LARGE).then(|| size.next_power_of_two().ilog2() as usize - SMALLEST.ilog2() as usize)
+    (size < LARGE)
+        .then(|| size.next_power_of_two().ilog2() as usize - SMALLEST.ilog2() as usize)
         .filter(|class| *class < CLASSES)
 }
 

@@ -96,8 +96,8 @@ impl Ring {
         loop {
             let entry = self.ring.completion().next()?;
             let index = entry.user_data() as usize;
-            let answer = usize::try_from(entry.result())
-                .map_err(|_| Errno::from_raw_os_error(-entry.result()));
+            let answer =
+                usize::try_from(entry.result()).map_err(|_| Errno::from_raw_os_error(-entry.result()));
             if let Some(result) = self.jobs[index].advance(answer) {
                 self.free.push(index);
                 return Some(Completion { token: self.jobs[index].token, result });

@@ -65,9 +65,8 @@ fn run(job: &mut Job) -> Result<usize, Errno> {
                 Direction::Write => libc::pwritev(job.fd, pieces, count, offset),
             }
         };
-        let answer = usize::try_from(answer).map_err(|_| {
-            Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
-        });
+        let answer = usize::try_from(answer)
+            .map_err(|_| Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO));
         if let Some(result) = job.advance(answer) {
             return result;
         }
