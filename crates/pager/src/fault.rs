@@ -191,7 +191,7 @@ impl Pager {
         }
         let reserve = self.frames.limit() / 32;
         // Streams together may not push each other's pages out before they are used.
-        let most_ahead = self.frames.limit() / 8;
+        let most_ahead = self.most_ahead();
         let mut ahead = reached + on_the_way * stride;
         for _ in on_the_way..2 * i64::from(window) {
             let next = ahead + stride;

@@ -5,7 +5,7 @@ use crate::page::{FrameNo, PageNo, SlotNo};
 
 const NONE: u32 = u32::MAX;
 
-/// What a frame is doing. The three queues are intrusive lists in order of arrival.
+/// What a frame is doing. The first four are intrusive lists in order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Queue {
@@ -15,6 +15,8 @@ pub(crate) enum Queue {
     Resident,
     /// Its page is unmapped and waits for its turn to be evicted.
     Parked,
+    /// Its page was read ahead and has not been touched.
+    Ahead,
     /// Owned by a transfer, whose page still wants it.
     Transfer,
     /// Owned by a transfer whose page was discarded.
@@ -47,6 +49,7 @@ pub(crate) struct Frames {
     free: List,
     resident: List,
     parked: List,
+    ahead: List,
     /// Frames in a transfer, orphaned or not.
     in_transfer: u32,
     limit: u32,
@@ -55,8 +58,15 @@ pub(crate) struct Frames {
 impl Frames {
     /// `limit` frames now; the table grows when the limit is raised or passed.
     pub(crate) fn new(limit: u32) -> Self {
-        let mut frames =
-            Self { table: Vec::new(), free: EMPTY, resident: EMPTY, parked: EMPTY, in_transfer: 0, limit: 0 };
+        let mut frames = Self {
+            table: Vec::new(),
+            free: EMPTY,
+            resident: EMPTY,
+            parked: EMPTY,
+            ahead: EMPTY,
+            in_transfer: 0,
+            limit: 0,
+        };
         frames.set_limit(limit);
         frames
     }
@@ -86,6 +96,7 @@ impl Frames {
             Queue::Free => self.free.len,
             Queue::Resident => self.resident.len,
             Queue::Parked => self.parked.len,
+            Queue::Ahead => self.ahead.len,
             Queue::Transfer | Queue::Orphan => self.in_transfer,
         }
     }
@@ -95,6 +106,7 @@ impl Frames {
             Queue::Free => Some(&mut self.free),
             Queue::Resident => Some(&mut self.resident),
             Queue::Parked => Some(&mut self.parked),
+            Queue::Ahead => Some(&mut self.ahead),
             Queue::Transfer | Queue::Orphan => None,
         }
     }
@@ -183,6 +195,7 @@ impl Frames {
             Queue::Free => self.free.head,
             Queue::Resident => self.resident.head,
             Queue::Parked => self.parked.head,
+            Queue::Ahead => self.ahead.head,
             Queue::Transfer | Queue::Orphan => NONE,
         };
         (head != NONE).then_some(FrameNo(head))

@@ -32,7 +32,8 @@ impl Pager {
             let (frame, queue, slot) = match state {
                 State::Untouched => unreachable!("touched pages only"),
                 State::Resident { frame, slot } => (Some(frame), Queue::Resident, slot),
-                State::Parked { frame, slot, .. } => (Some(frame), Queue::Parked, slot),
+                State::Parked { frame, slot, ahead: false } => (Some(frame), Queue::Parked, slot),
+                State::Parked { frame, slot, ahead: true } => (Some(frame), Queue::Ahead, slot),
                 State::Filling { frame, slot, .. } => (Some(frame), Queue::Transfer, Some(slot)),
                 State::Writing { frame, slot, .. } => {
                     writing += 1;
@@ -58,7 +59,7 @@ impl Pager {
                     orphans += 1;
                     *owners.entry(self.frames.orphan_slot(frame)).or_default() += 1;
                 }
-                Queue::Resident | Queue::Parked | Queue::Transfer => {
+                Queue::Resident | Queue::Parked | Queue::Ahead | Queue::Transfer => {
                     assert_eq!(holders.get(&frame), Some(&page), "law 2: {frame:?} is {queue:?}");
                 }
             }

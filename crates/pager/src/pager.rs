@@ -111,7 +111,7 @@ impl Pager {
         self.frames.count(Queue::Resident)
     }
 
-    /// Frames whose pages are unmapped but in memory.
+    /// Frames whose pages are unmapped but in memory, other than those read ahead.
     pub fn frames_parked(&self) -> u32 {
         self.frames.count(Queue::Parked)
     }

@@ -111,12 +111,24 @@ impl Pager {
     /// its capacity and at most `most`. They stay parked until [`Self::evict`].
     pub fn next_evictions(&self, most: u32, found: &mut Vec<FrameNo>) {
         let room = (found.capacity() - found.len()).min(most as usize);
-        let mut next = self.frames.oldest(Queue::Parked);
-        for _ in 0..room {
-            let Some(frame) = next else { break };
-            found.push(frame);
-            next = self.frames.after(frame);
+        // What was read ahead is about to be used, unless so much of it lies about
+        // that its streams must have ended.
+        let ahead = self.frames.count(Queue::Ahead);
+        let stale = ahead > self.most_ahead() / 4 * 3 || self.frames.count(Queue::Parked) == 0;
+        let from_ahead = if stale { room.div_ceil(2) } else { 0 };
+        for (queue, most) in [(Queue::Ahead, from_ahead), (Queue::Parked, room)] {
+            let mut next = self.frames.oldest(queue);
+            for _ in 0..most.min(room - found.len()) {
+                let Some(frame) = next else { break };
+                found.push(frame);
+                next = self.frames.after(frame);
+            }
         }
+    }
+
+    /// Pages that may be in memory, or on their way there, without having been asked for.
+    pub(crate) fn most_ahead(&self) -> u32 {
+        self.frames.limit() / 8
     }
 
     /// Whether the bytes of a parked frame are known to be those of its slot, so

@@ -72,7 +72,7 @@ impl Pager {
             self.set(page, State::Resident { frame, slot: Some(slot) });
             Fill::Map(page)
         } else {
-            self.frames.move_to(frame, Queue::Parked);
+            self.frames.move_to(frame, Queue::Ahead);
             self.set(page, State::Parked { frame, slot: Some(slot), ahead: true });
             Fill::Keep
         }
