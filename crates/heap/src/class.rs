@@ -7,8 +7,31 @@ pub const CLASSES: usize = 72;
 pub const LARGEST_SMALL: usize = 32 << 10;
 /// Bytes in a unit, of which spans are made.
 pub(crate) const UNIT: usize = 64 << 10;
+/// A span has room for this many objects at least: when all but one are free, that
+/// one holds back no more than the others' sizes.
+const LEAST_OBJECTS: usize = 8;
+/// At most one part in this many of a span is too short for another object.
+const TAIL: usize = 32;
+
+const SPAN_UNITS: [u8; CLASSES] = {
+    let mut table = [0; CLASSES];
+    let mut class = 0;
+    while class < CLASSES {
+        let size = class_size(class);
+        let mut units: u8 = 1;
+        while (units as usize * UNIT) / size < LEAST_OBJECTS
+            || (units as usize * UNIT) % size * TAIL > units as usize * UNIT
+        {
+            units += 1;
+        }
+        table[class] = units;
+        class += 1;
+    }
+    table
+};
 
 /// The class of a size, which must be at most [`LARGEST_SMALL`].
+#[inline]
 pub fn class_of(size: usize) -> usize {
     if size <= 128 {
         return size.max(1).div_ceil(16) - 1;
@@ -19,7 +42,8 @@ pub fn class_of(size: usize) -> usize {
 }
 
 /// The size of a class's objects.
-pub fn class_size(class: usize) -> usize {
+#[inline]
+pub const fn class_size(class: usize) -> usize {
     if class < 8 {
         return (class + 1) * 16;
     }
@@ -27,23 +51,19 @@ pub fn class_size(class: usize) -> usize {
     (step + 9) << (doubling + 4)
 }
 
-/// The class for a size at an alignment of at most 4096, if it has one.
+/// The length of a class's spans in bytes.
+pub fn span_len(class: usize) -> usize {
+    SPAN_UNITS[class] as usize * UNIT
+}
+
+/// The class for a size at an alignment of at most a page, if it has one: spans begin
+/// at multiples of a page, so objects of its size lie at multiples of the alignment.
 pub(crate) fn aligned_class(size: usize, align: usize) -> Option<usize> {
     let least = size.max(align);
     if least > LARGEST_SMALL {
         return None;
     }
     (class_of(least)..CLASSES).find(|class| class_size(*class).is_multiple_of(align))
-}
-
-/// Units in a span of a class: room for eight objects at least.
-pub(crate) fn span_units(class: usize) -> usize {
-    if class_size(class) <= UNIT / 8 { 1 } else { 4 }
-}
-
-/// Objects that a thread keeps of a class: up to 32 KiB of them, two at least.
-pub(crate) fn bin_limit(class: usize) -> usize {
-    (LARGEST_SMALL / class_size(class)).clamp(2, super::cache::BIN)
 }
 
 #[cfg(test)]
@@ -59,6 +79,7 @@ mod tests {
             assert!(size <= 128 || (rounded - size) * 8 <= rounded, "{size} wastes {}", rounded - size);
             assert!(class == 0 || class_size(class - 1) < size);
         }
+        assert_eq!(class_of(0), 0);
         assert_eq!(class_of(LARGEST_SMALL), CLASSES - 1);
     }
 
@@ -73,9 +94,11 @@ mod tests {
     }
 
     #[test]
-    fn spans_hold_eight_objects() {
+    fn spans_hold_eight_objects_and_waste_little() {
         for class in 0..CLASSES {
-            assert!(span_units(class) * UNIT / class_size(class) >= 8);
+            let (len, size) = (span_len(class), class_size(class));
+            assert!(len / size >= LEAST_OBJECTS && len <= LEAST_OBJECTS * UNIT);
+            assert!(len % size * TAIL <= len, "class of {size}: {} of {len} are waste", len % size);
         }
     }
 }

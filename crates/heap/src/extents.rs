@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-#[derive(Debug, Default)]
+/// Units by number: the address by 64 KiB.
+#[derive(Debug)]
 pub(crate) struct Extents {
     by_start: BTreeMap<usize, usize>,
     by_len: BTreeSet<(usize, usize)>,
@@ -11,12 +12,17 @@ pub(crate) struct Extents {
 }
 
 impl Extents {
-    /// `limit` units, all free.
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, ..Self::default() }
+    /// No units.
+    pub(crate) const fn none() -> Self {
+        Self { by_start: BTreeMap::new(), by_len: BTreeSet::new(), top: 0, limit: 0 }
     }
 
-    /// Units below this have been used at some time.
+    /// The units from `first` to `limit`, all free.
+    pub(crate) fn new(first: usize, limit: usize) -> Self {
+        Self { top: first, limit, ..Self::none() }
+    }
+
+    /// Units from this on have never been used.
     pub(crate) fn top(&self) -> usize {
         self.top
     }
@@ -34,24 +40,34 @@ impl Extents {
         Some(len)
     }
 
-    /// `units` in a row at a multiple of `align`: the smallest free run that has
-    /// room, else new ones.
+    /// `units` in a row from a multiple of `align` on: of the smallest free run that
+    /// has room wherever it begins, else new ones.
     pub(crate) fn take(&mut self, units: usize, align: usize) -> Option<usize> {
-        let fitting = self.by_len.range((units, 0)..).find_map(|(len, start)| {
+        let enough = units.checked_add(align - 1)?;
+        if let Some((len, start)) = self.by_len.range((enough, 0)..).next().copied() {
             let aligned = start.next_multiple_of(align);
-            (aligned + units <= start + len).then_some((*start, *len, aligned))
-        });
-        if let Some((start, len, aligned)) = fitting {
             self.remove(start);
             self.insert(start, aligned - start);
             self.insert(aligned + units, start + len - aligned - units);
             return Some(aligned);
         }
-        let aligned = self.top.next_multiple_of(align);
+        let aligned = self.top.checked_next_multiple_of(align)?;
         let end = aligned.checked_add(units).filter(|end| *end <= self.limit)?;
         let top = core::mem::replace(&mut self.top, end);
         self.insert(top, aligned - top);
         Some(aligned)
+    }
+
+    /// Takes exactly the `units` from `start` on, if they are free.
+    pub(crate) fn take_at(&mut self, start: usize, units: usize) -> bool {
+        if start == self.top && start.checked_add(units).is_some_and(|end| end <= self.limit) {
+            self.top = start + units;
+            return true;
+        }
+        let Some(len) = self.by_start.get(&start).copied().filter(|len| *len >= units) else { return false };
+        self.remove(start);
+        self.insert(start + units, len - units);
+        true
     }
 
     /// Gives units back, and joins them with free neighbours.
@@ -59,13 +75,18 @@ impl Extents {
         if let Some(len) = self.remove(start + units) {
             units += len;
         }
-        if let Some((before, len)) = self.by_start.range(..start).next_back().map(|(s, l)| (*s, *l))
-            && before + len == start
-        {
-            self.remove(before);
-            (start, units) = (before, units + len);
+        if let Some((before, len)) = self.by_start.range(..start).next_back().map(|(s, l)| (*s, *l)) {
+            debug_assert!(before + len <= start, "units are given back once");
+            if before + len == start {
+                self.remove(before);
+                (start, units) = (before, units + len);
+            }
         }
-        self.insert(start, units);
+        if start + units == self.top {
+            self.top = start;
+        } else {
+            self.insert(start, units);
+        }
     }
 }
 
@@ -75,17 +96,31 @@ mod tests {
 
     #[test]
     fn pieces_grow_together_again() {
-        let mut extents = Extents::new(1000);
-        let runs: Vec<usize> = (1..20).map(|units| extents.take(units, 1).unwrap()).collect();
-        for (start, units) in runs.iter().zip(1..20).rev().step_by(2) {
-            extents.give(*start, units);
-        }
-        for (start, units) in runs.iter().zip(1..20).rev().skip(1).step_by(2) {
-            extents.give(*start, units);
+        let mut extents = Extents::new(64, 1064);
+        let runs: Vec<usize> = (1..20).map(|units| extents.take(units, 1).expect("room")).collect();
+        let barrier = extents.take(1, 1).expect("room");
+        for odd in [true, false] {
+            for (start, units) in runs.iter().zip(1..20).filter(|(_, units)| (units % 2 == 1) == odd) {
+                extents.give(*start, units);
+            }
         }
         assert_eq!(extents.by_start.len(), 1);
-        assert_eq!(extents.take(190, 1), Some(0));
-        assert_eq!(extents.take(811, 1), None);
-        assert_eq!(extents.take(1, 64), Some(192));
+        assert_eq!(extents.take(190, 1), Some(64));
+        assert_eq!(extents.take(810, 1), None);
+        assert_eq!(extents.take(1, 64), Some(256));
+        extents.give(256, 1);
+        extents.give(barrier, 1);
+        extents.give(64, 190);
+        assert_eq!((extents.top(), extents.by_start.len()), (64, 0));
+    }
+
+    #[test]
+    fn runs_grow_in_place_into_what_is_free() {
+        let mut extents = Extents::new(0, 10);
+        assert_eq!((extents.take(2, 1), extents.take(3, 1), extents.take(1, 1)), (Some(0), Some(2), Some(5)));
+        assert!(!extents.take_at(2, 1));
+        extents.give(2, 3);
+        assert!(extents.take_at(2, 2) && !extents.take_at(4, 2) && extents.take_at(4, 1));
+        assert!(extents.take_at(6, 4) && !extents.take_at(10, 1));
     }
 }

@@ -2,24 +2,38 @@
 //!
 //! **Invariant: freeing never touches the object.** What is allocated is known from
 //! bitmaps in resident memory, so that freeing a page that was swapped out costs no
-//! fault, and a span that empties is dropped without having been read.
+//! fault, and a span that empties is dropped without having been read. The metadata
+//! comes from the global allocator, which must not be this heap.
 //!
-//! An allocation goes through these steps:
+//! The region is cut into units of 64 KiB. A run of units is a span: it holds objects
+//! of one size class, or one large object. An allocation goes through these steps:
 //!
-//! 1. up to 32 KiB: its size class's bin in the thread's [`ThreadCache`];
-//! 2. an empty bin is filled, under the class's lock, from a span that has room;
+//! 1. up to 32 KiB: the bin of its size class in the thread's [`ThreadCache`], no lock;
+//! 2. an empty bin is filled, under the class's lock, from the fullest span with room,
+//!    lowest address first, so that sparse spans get the chance to empty;
 //! 3. without such a span one is taken from the extents, under their lock;
-//! 4. larger: a run of 64 KiB units of its own, from the extents.
+//! 4. larger: a span of its own, one freed a moment ago or else from the extents.
+//!
+//! **Invariant: what is in the extents reads as zeros.** Everything is discarded before
+//! it returns there, so large zeroed allocations clear nothing.
+//!
+//! Lock order: the start lock, then one class, then the warm spans, then the extents.
+//! Only [`Heap::lock_for_fork`] holds more than one class, or the last two together.
 
 mod bitmap;
 mod cache;
 mod class;
 mod extents;
 mod heap;
+mod large;
+mod locked;
+mod shelves;
+mod small;
 mod source;
 mod span;
+mod warm;
 
 pub use cache::ThreadCache;
-pub use class::{CLASSES, LARGEST_SMALL, class_of, class_size};
+pub use class::{CLASSES, LARGEST_SMALL, class_of, class_size, span_len};
 pub use heap::{FreeError, Heap, HeapStats};
 pub use source::PageSource;

@@ -8,15 +8,36 @@
 #[expect(unsafe_code, reason = "the heap hands out what an implementation gives")]
 pub unsafe trait PageSource: Sync {
     /// Address (a multiple of 2 MiB) and length of one reservation of at most
-    /// `max_len` bytes, resident where touched. Called once.
+    /// `max_len` bytes, resident where touched. Not called again once it succeeded.
     fn reserve(&self, max_len: usize) -> Option<(usize, usize)>;
 
-    /// Asks whether `bytes` more may be handed out.
+    /// Asks whether `bytes` more may be handed out. Called under a lock of the heap:
+    /// it must not allocate from it.
     fn promise(&self, bytes: usize) -> bool;
 
-    /// `bytes` have been given back.
+    /// `bytes` that were promised have been given back.
     fn renounce(&self, bytes: usize);
 
     /// Drops the contents of whole pages, without touching them.
     fn discard(&self, addr: usize, len: usize);
+}
+
+// SAFETY: as the source's.
+#[expect(unsafe_code, reason = "passes on")]
+unsafe impl<S: PageSource> PageSource for &S {
+    fn reserve(&self, max_len: usize) -> Option<(usize, usize)> {
+        (**self).reserve(max_len)
+    }
+
+    fn promise(&self, bytes: usize) -> bool {
+        (**self).promise(bytes)
+    }
+
+    fn renounce(&self, bytes: usize) {
+        (**self).renounce(bytes);
+    }
+
+    fn discard(&self, addr: usize, len: usize) {
+        (**self).discard(addr, len);
+    }
 }

@@ -94,7 +94,7 @@ impl Pager {
         let going = self.streams.touch(page);
         let window = match going {
             // What is being filled in order will go on being filled.
-            Some(Going { stride: 1 | -1, window, .. }) => u64::from(window).min(available),
+            Some(Going { stride: 1 | -1, window, .. }) => u64::from(window).clamp(1, available),
             _ => 1,
         };
         let backward = going.is_some_and(|going| going.stride < 0);

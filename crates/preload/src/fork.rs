@@ -29,9 +29,12 @@ unsafe extern "C" fn prepare() {
         // SAFETY: see `Held`.
         unsafe { *HELD.0.get() = Some(guard) };
     }
+    // Last, as everywhere: who holds a lock of the heap or the engine may allocate.
+    crate::META.lock_for_fork();
 }
 
 unsafe extern "C" fn parent() {
+    crate::META.unlock_after_fork();
     // SAFETY: see `Held`.
     let guard = unsafe { (*HELD.0.get()).take() };
     guard.into_iter().for_each(ForkGuard::after_fork_in_parent);
@@ -39,6 +42,7 @@ unsafe extern "C" fn parent() {
 }
 
 unsafe extern "C" fn child() {
+    crate::META.unlock_after_fork();
     // SAFETY: see `Held`.
     let guard = unsafe { (*HELD.0.get()).take() };
     let independent = guard.map(ForkGuard::after_fork_in_child);

@@ -1,7 +1,7 @@
 //! Outcore inside an unmodified program: the C names that it calls, and nothing else.
 //!
-//! Loaded by `LD_PRELOAD`. [`malloc`] gives out memory of a heap whose pages the
-//! engine pages; [`mmap`] tells the engine of the program's own mappings; [`fork`]
+//! Loaded by `LD_PRELOAD`. `malloc` gives out memory of a heap whose pages the
+//! engine pages; `mmap` tells the engine of the program's own mappings; `fork`
 //! keeps both whole in a child. Without `OUTCORE_RAM` the heap serves as a plain
 //! malloc and nothing is ever paged.
 

@@ -2,14 +2,18 @@
 //! The malloc family.
 //!
 //! Two heaps serve it. What the program allocates comes from the paged one. What is
-//! allocated for the pager thread (the C library allocates when a thread is made)
-//! comes from a resident one: the pager must never wait for itself.
+//! allocated for the pager thread, and what the dynamic linker allocates, comes from a
+//! resident one: the linker's tables and threads' vectors of thread-local storage are
+//! read by every thread that calls a function for the first time or uses such storage,
+//! and the pager must never wait for itself. The linker is known by its return address.
 
 use crate::source::{EngineSource, ResidentSource};
-use crate::{META, errno, tls};
+use crate::{errno, tls};
+use core::arch::naked_asm;
 use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use engine::PAGE;
 use heap::{FreeError, Heap, ThreadCache};
 use libc::size_t;
 
@@ -19,6 +23,9 @@ static RESIDENT: Heap<ResidentSource> = Heap::new(ResidentSource);
 /// While the engine starts its thread, all that is allocated is resident.
 static ALL_RESIDENT: AtomicBool = AtomicBool::new(false);
 static KEY: AtomicU32 = AtomicU32::new(u32::MAX);
+/// The dynamic linker's code. Empty before `init`: what it allocates until then is read
+/// before there is a pager.
+static LINKER: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
 /// What every C object may be aligned to.
 const ALIGN: usize = 16;
@@ -28,6 +35,20 @@ const NO_CACHE_YET: usize = 0;
 const NO_CACHE: usize = 1;
 const PAGER_THREAD: usize = 2;
 
+/// The address that an allocation returns to.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Caller(usize);
+
+/// Anybody but the dynamic linker.
+const PROGRAM: Caller = Caller(0);
+
+/// Who serves an allocation.
+enum Server {
+    Paged(Option<&'static mut ThreadCache>),
+    Resident,
+}
+
 /// Before `main`: makes the key whose destructor gives a thread's cache back. Early,
 /// so that it is among the keys for which glibc allocates nothing.
 pub(crate) fn init() {
@@ -36,6 +57,32 @@ pub(crate) fn init() {
     if unsafe { libc::pthread_key_create(&mut key, Some(thread_ends)) } == 0 {
         KEY.store(key, Ordering::Release);
     }
+    // SAFETY: the callback fits; it reads what it is given and calls nothing.
+    unsafe { libc::dl_iterate_phdr(Some(find_linker), null_mut()) };
+}
+
+unsafe extern "C" {
+    /// A function of the dynamic linker, wherever it is and whatever its name.
+    fn __tls_get_addr();
+}
+
+/// Notes the segment that holds the dynamic linker's code; 1 ends the search.
+unsafe extern "C" fn find_linker(object: *mut libc::dl_phdr_info, _len: size_t, _data: *mut c_void) -> c_int {
+    // SAFETY: the linker's description of one object, valid during the call.
+    let (object, segments) = unsafe {
+        let object = &*object;
+        (object, core::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()))
+    };
+    let inside = __tls_get_addr as *const () as usize;
+    for segment in segments.iter().filter(|segment| segment.p_type == libc::PT_LOAD) {
+        let (start, len) = ((object.dlpi_addr + segment.p_vaddr) as usize, segment.p_memsz as usize);
+        if inside.wrapping_sub(start) < len {
+            LINKER[0].store(start, Ordering::Relaxed);
+            LINKER[1].store(len, Ordering::Relaxed);
+            return 1;
+        }
+    }
+    0
 }
 
 /// Runs `work` with every allocation resident.
@@ -51,19 +98,33 @@ pub(crate) fn this_is_the_pager_thread() {
     tls::set(PAGER_THREAD);
 }
 
-fn resident() -> bool {
-    ALL_RESIDENT.load(Ordering::Relaxed) || tls::get() == PAGER_THREAD
+#[inline]
+fn server(caller: Caller) -> Server {
+    let [start, len] = [0, 1].map(|index| LINKER[index].load(Ordering::Relaxed));
+    if ALL_RESIDENT.load(Ordering::Relaxed) || caller.0.wrapping_sub(start) < len {
+        return Server::Resident;
+    }
+    match tls::get() {
+        PAGER_THREAD => Server::Resident,
+        slot => Server::Paged(cache_in(slot)),
+    }
 }
 
-/// This thread's cache; made at the first use.
-fn cache() -> Option<&'static mut ThreadCache> {
-    match tls::get() {
+/// The cache that a thread's slot tells of; made at the first use.
+#[inline]
+fn cache_in(slot: usize) -> Option<&'static mut ThreadCache> {
+    match slot {
         NO_CACHE_YET => make_cache(),
         NO_CACHE | PAGER_THREAD => None,
         // SAFETY: the cache is this thread's until its destructor runs, and no call
         // of ours is active twice in a thread (signal handlers may not call malloc).
         address => Some(unsafe { &mut *(address as *mut ThreadCache) }),
     }
+}
+
+#[inline]
+fn cache() -> Option<&'static mut ThreadCache> {
+    cache_in(tls::get())
 }
 
 #[cold]
@@ -74,7 +135,7 @@ fn make_cache() -> Option<&'static mut ThreadCache> {
     }
     // pthread_setspecific may allocate; that goes without a cache.
     tls::set(NO_CACHE);
-    let cache = Box::into_raw(Box::new(ThreadCache::new()));
+    let cache = Box::into_raw(ThreadCache::new());
     // SAFETY: the key is ours.
     if unsafe { libc::pthread_setspecific(key, cache.cast()) } != 0 {
         // SAFETY: just made, known to nobody.
@@ -87,11 +148,13 @@ fn make_cache() -> Option<&'static mut ThreadCache> {
 }
 
 unsafe extern "C" fn thread_ends(cache: *mut c_void) {
+    // Later destructors still allocate and free, without a cache.
     tls::set(NO_CACHE);
     // SAFETY: made by `make_cache` in this thread, which no longer uses it.
     let mut cache = unsafe { Box::from_raw(cache.cast::<ThreadCache>()) };
-    if let Err(error) = PAGED.flush(&mut cache) {
-        misuse("a thread ended", error, null_mut());
+    if PAGED.flush(&mut cache).is_err() {
+        crate::start::complain("free(): a block was freed twice");
+        std::process::abort();
     }
 }
 
@@ -99,61 +162,91 @@ unsafe extern "C" fn thread_ends(cache: *mut c_void) {
 pub(crate) fn lock_for_fork() {
     PAGED.lock_for_fork();
     RESIDENT.lock_for_fork();
-    META.lock_for_fork();
 }
 
-/// After it, in parent and child.
+/// After it, in parent and child. The caches of threads that the child does not have
+/// stay as they are: what they hold is lost to the child, a few KiB each.
 pub(crate) fn unlock_after_fork() {
-    META.unlock_after_fork();
     RESIDENT.unlock_after_fork();
     PAGED.unlock_after_fork();
 }
 
-fn allocate(size: usize, align: usize) -> *mut c_void {
-    let object =
-        if resident() { RESIDENT.alloc(None, size, align) } else { PAGED.alloc(cache(), size, align) };
+/// The object, or null and why.
+fn or_out_of_memory(object: *mut u8) -> *mut c_void {
     if object.is_null() {
         errno::set(libc::ENOMEM);
     }
     object.cast()
 }
 
+#[inline]
+fn allocate(size: usize, align: usize, caller: Caller) -> *mut c_void {
+    or_out_of_memory(match server(caller) {
+        Server::Paged(cache) => PAGED.alloc(cache, size, align),
+        Server::Resident => RESIDENT.alloc(None, size, align),
+    })
+}
+
 /// Says what was freed wrongly, and stops: the program's memory is not what it thinks.
+#[cold]
 fn misuse(call: &str, error: FreeError, object: *mut c_void) -> ! {
     let what = match error {
         FreeError::Foreign => "not allocated here",
         FreeError::NotAnObject => "not the start of an allocated block",
-        FreeError::AlreadyFree => "freed before",
+        FreeError::AlreadyFree => "it, or one freed not long before, was freed twice",
     };
-    crate::start::complain(&format!("{call}: the pointer {object:p} is {what}"));
+    crate::start::complain(&format!("{call}: invalid pointer {object:p}: {what}"));
     std::process::abort()
 }
 
-/// malloc(3).
-#[unsafe(no_mangle)]
-extern "C" fn malloc(size: size_t) -> *mut c_void {
-    allocate(size, ALIGN)
+#[inline]
+extern "C" fn malloc_for(size: size_t, caller: Caller) -> *mut c_void {
+    allocate(size, ALIGN, caller)
 }
 
-/// calloc(3).
-#[unsafe(no_mangle)]
-extern "C" fn calloc(count: size_t, size: size_t) -> *mut c_void {
-    let object = count.checked_mul(size).map_or(null_mut(), |size| {
-        if resident() {
-            RESIDENT.alloc_zeroed(None, size, ALIGN)
-        } else {
-            PAGED.alloc_zeroed(cache(), size, ALIGN)
-        }
-    });
+extern "C" fn calloc_for(count: size_t, size: size_t, caller: Caller) -> *mut c_void {
+    or_out_of_memory(count.checked_mul(size).map_or(null_mut(), |size| match server(caller) {
+        Server::Paged(cache) => PAGED.alloc_zeroed(cache, size, ALIGN),
+        Server::Resident => RESIDENT.alloc_zeroed(None, size, ALIGN),
+    }))
+}
+
+/// Size 0 frees, as in glibc. A pointer from elsewhere stops the program: how much
+/// there is to copy is not known, and glibc's linker never passes one.
+unsafe extern "C" fn realloc_for(object: *mut c_void, size: size_t, caller: Caller) -> *mut c_void {
     if object.is_null() {
-        errno::set(libc::ENOMEM);
+        return malloc_for(size, caller);
     }
-    object.cast()
+    if size == 0 {
+        // SAFETY: as the caller's.
+        unsafe { release(object) };
+        return null_mut();
+    }
+    // SAFETY: the caller gives the object up, if it moves.
+    let moved = unsafe {
+        match PAGED.realloc(cache(), object.cast(), size) {
+            Err(FreeError::Foreign) => RESIDENT.realloc(None, object.cast(), size),
+            moved => moved,
+        }
+    };
+    moved.map_or_else(|error| misuse("realloc()", error, object), or_out_of_memory)
 }
 
-/// free(3).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn free(object: *mut c_void) {
+/// Alignments that are no power of two are rounded up, as in glibc.
+extern "C" fn memalign_for(align: size_t, size: size_t, caller: Caller) -> *mut c_void {
+    match align.checked_next_power_of_two() {
+        Some(align) => allocate(size, align.max(ALIGN), caller),
+        None => {
+            errno::set(libc::EINVAL);
+            null_mut()
+        }
+    }
+}
+
+/// Frees. Memory that the dynamic linker handed out before this library was there is
+/// ignored: it is never reused, by the linker either.
+#[inline]
+unsafe fn release(object: *mut c_void) {
     if object.is_null() {
         return;
     }
@@ -166,40 +259,51 @@ unsafe extern "C" fn free(object: *mut c_void) {
         }
     };
     match freed {
-        // Memory that the dynamic linker handed out before this library was there:
-        // it is never reused, by the linker either.
         Ok(()) | Err(FreeError::Foreign) => {}
         Err(error) => misuse("free()", error, object),
     }
 }
 
+/// malloc(3).
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+extern "C" fn malloc(size: size_t) -> *mut c_void {
+    naked_asm!("mov rsi, [rsp]", "jmp {}", sym malloc_for)
+}
+
+/// calloc(3).
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+extern "C" fn calloc(count: size_t, size: size_t) -> *mut c_void {
+    naked_asm!("mov rdx, [rsp]", "jmp {}", sym calloc_for)
+}
+
 /// realloc(3).
 #[unsafe(no_mangle)]
+#[unsafe(naked)]
 unsafe extern "C" fn realloc(object: *mut c_void, size: size_t) -> *mut c_void {
-    if object.is_null() {
-        return malloc(size);
-    }
-    if size == 0 {
-        // SAFETY: as the caller's.
-        unsafe { free(object) };
-        return null_mut();
-    }
-    // SAFETY: the caller gives the object up, if it moves.
-    let moved = unsafe {
-        match PAGED.realloc(cache(), object.cast(), size) {
-            Err(FreeError::Foreign) => RESIDENT.realloc(None, object.cast(), size),
-            moved => moved,
-        }
-    };
-    match moved {
-        Ok(moved) => {
-            if moved.is_null() {
-                errno::set(libc::ENOMEM);
-            }
-            moved.cast()
-        }
-        Err(error) => misuse("realloc()", error, object),
-    }
+    naked_asm!("mov rdx, [rsp]", "jmp {}", sym realloc_for)
+}
+
+/// memalign(3).
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+extern "C" fn memalign(align: size_t, size: size_t) -> *mut c_void {
+    naked_asm!("mov rdx, [rsp]", "jmp {}", sym memalign_for)
+}
+
+/// free(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn free(object: *mut c_void) {
+    // SAFETY: as the caller's.
+    unsafe { release(object) }
+}
+
+/// The old name of free.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cfree(object: *mut c_void) {
+    // SAFETY: as the caller's.
+    unsafe { release(object) }
 }
 
 /// reallocarray(3).
@@ -207,47 +311,25 @@ unsafe extern "C" fn realloc(object: *mut c_void, size: size_t) -> *mut c_void {
 unsafe extern "C" fn reallocarray(object: *mut c_void, count: size_t, size: size_t) -> *mut c_void {
     match count.checked_mul(size) {
         // SAFETY: as the caller's.
-        Some(size) => unsafe { realloc(object, size) },
-        None => {
-            errno::set(libc::ENOMEM);
-            null_mut()
-        }
+        Some(size) => unsafe { realloc_for(object, size, PROGRAM) },
+        None => or_out_of_memory(null_mut()),
     }
 }
 
-/// The old name of free.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cfree(object: *mut c_void) {
-    // SAFETY: as the caller's.
-    unsafe { free(object) }
-}
-
-/// posix_memalign(3).
+/// posix_memalign(3): errno is left alone.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn posix_memalign(place: *mut *mut c_void, align: size_t, size: size_t) -> c_int {
     if !align.is_power_of_two() || !align.is_multiple_of(size_of::<*mut c_void>()) {
         return libc::EINVAL;
     }
     let _errno = errno::Kept::now();
-    let object = allocate(size, align.max(ALIGN));
+    let object = allocate(size, align.max(ALIGN), PROGRAM);
     if object.is_null() {
         return libc::ENOMEM;
     }
     // SAFETY: the caller's place.
     unsafe { *place = object };
     0
-}
-
-/// memalign(3): alignments that are no power of two are rounded up, as in glibc.
-#[unsafe(no_mangle)]
-extern "C" fn memalign(align: size_t, size: size_t) -> *mut c_void {
-    match align.checked_next_power_of_two() {
-        Some(align) if align <= isize::MAX as usize => allocate(size, align.max(ALIGN)),
-        _ => {
-            errno::set(libc::EINVAL);
-            null_mut()
-        }
-    }
 }
 
 /// aligned_alloc(3).
@@ -257,38 +339,35 @@ extern "C" fn aligned_alloc(align: size_t, size: size_t) -> *mut c_void {
         errno::set(libc::EINVAL);
         return null_mut();
     }
-    allocate(size, align.max(ALIGN))
+    allocate(size, align.max(ALIGN), PROGRAM)
 }
 
 /// valloc(3).
 #[unsafe(no_mangle)]
 extern "C" fn valloc(size: size_t) -> *mut c_void {
-    allocate(size, engine::PAGE)
+    allocate(size, PAGE, PROGRAM)
 }
 
 /// pvalloc(3).
 #[unsafe(no_mangle)]
 extern "C" fn pvalloc(size: size_t) -> *mut c_void {
-    match size.checked_next_multiple_of(engine::PAGE) {
-        Some(size) => allocate(size.max(engine::PAGE), engine::PAGE),
-        None => {
-            errno::set(libc::ENOMEM);
-            null_mut()
-        }
+    match size.checked_next_multiple_of(PAGE) {
+        Some(size) => allocate(size, PAGE, PROGRAM),
+        None => or_out_of_memory(null_mut()),
     }
 }
 
 /// malloc_usable_size(3).
 #[unsafe(no_mangle)]
 extern "C" fn malloc_usable_size(object: *mut c_void) -> size_t {
-    let size = PAGED.usable_size(object.cast()).or_else(|| RESIDENT.usable_size(object.cast()));
-    size.unwrap_or(0)
+    let addr = object.addr();
+    PAGED.usable_size(addr).or_else(|| RESIDENT.usable_size(addr)).unwrap_or(0)
 }
 
-/// malloc_trim(3): what is free has been given back already.
+/// malloc_trim(3): most of what is free has been given back already.
 #[unsafe(no_mangle)]
 extern "C" fn malloc_trim(_pad: size_t) -> c_int {
-    0
+    c_int::from(PAGED.trim())
 }
 
 /// mallopt(3): no parameter of glibc's has a meaning here; none is an error.
@@ -297,13 +376,28 @@ extern "C" fn mallopt(_parameter: c_int, _value: c_int) -> c_int {
     1
 }
 
-/// mallinfo2(3): the bytes of spans in use, as arena and as used.
+/// mallinfo2(3): the bytes of spans as arena, of objects as used, of the rest as free.
 #[unsafe(no_mangle)]
 extern "C" fn mallinfo2() -> libc::mallinfo2 {
-    let bytes = PAGED.stats().span_bytes;
+    let stats = PAGED.stats();
     // SAFETY: a struct of integers.
     let mut info: libc::mallinfo2 = unsafe { core::mem::zeroed() };
-    (info.arena, info.uordblks) = (bytes, bytes);
+    info.arena = stats.span_bytes;
+    info.uordblks = stats.in_use_bytes;
+    info.fordblks = stats.span_bytes.saturating_sub(stats.in_use_bytes);
+    info
+}
+
+/// mallinfo(3): as mallinfo2(3), as far as an int reaches.
+#[unsafe(no_mangle)]
+extern "C" fn mallinfo() -> libc::mallinfo {
+    let wide = mallinfo2();
+    let narrow = |bytes: size_t| c_int::try_from(bytes).unwrap_or(c_int::MAX);
+    // SAFETY: a struct of integers.
+    let mut info: libc::mallinfo = unsafe { core::mem::zeroed() };
+    info.arena = narrow(wide.arena);
+    info.uordblks = narrow(wide.uordblks);
+    info.fordblks = narrow(wide.fordblks);
     info
 }
 
@@ -312,29 +406,58 @@ extern "C" fn mallinfo2() -> libc::mallinfo2 {
 extern "C" fn malloc_stats() {
     let stats = PAGED.stats();
     crate::start::complain(&format!(
-        "{} spans hold {} bytes; {} bytes of metadata about them",
-        stats.spans, stats.span_bytes, stats.metadata_bytes
+        "{} bytes in use in {} spans of {} bytes; {} bytes of metadata about them",
+        stats.in_use_bytes, stats.spans, stats.span_bytes, stats.metadata_bytes
     ));
 }
 
-macro_rules! libc_names {
-    ($($name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? = $target:ident;)*) => {$(
-        /// glibc's internal name.
-        #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name($($arg: $type),*) $(-> $result)? {
-            #[allow(unused_unsafe, reason = "some targets are safe functions")]
-            // SAFETY: as the caller's.
-            unsafe { $target($($arg),*) }
-        }
-    )*};
+/// malloc_info(3): not offered.
+#[unsafe(no_mangle)]
+extern "C" fn malloc_info(_options: c_int, _stream: *mut libc::FILE) -> c_int {
+    errno::set(libc::ENOSYS);
+    -1
 }
 
-libc_names! {
-    __libc_malloc(size: size_t) -> *mut c_void = malloc;
-    __libc_calloc(count: size_t, size: size_t) -> *mut c_void = calloc;
-    __libc_realloc(object: *mut c_void, size: size_t) -> *mut c_void = realloc;
-    __libc_free(object: *mut c_void) = free;
-    __libc_memalign(align: size_t, size: size_t) -> *mut c_void = memalign;
-    __libc_valloc(size: size_t) -> *mut c_void = valloc;
-    __libc_pvalloc(size: size_t) -> *mut c_void = pvalloc;
+/// glibc's internal name of malloc.
+#[unsafe(no_mangle)]
+extern "C" fn __libc_malloc(size: size_t) -> *mut c_void {
+    malloc_for(size, PROGRAM)
+}
+
+/// glibc's internal name of calloc.
+#[unsafe(no_mangle)]
+extern "C" fn __libc_calloc(count: size_t, size: size_t) -> *mut c_void {
+    calloc_for(count, size, PROGRAM)
+}
+
+/// glibc's internal name of realloc.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __libc_realloc(object: *mut c_void, size: size_t) -> *mut c_void {
+    // SAFETY: as the caller's.
+    unsafe { realloc_for(object, size, PROGRAM) }
+}
+
+/// glibc's internal name of free.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __libc_free(object: *mut c_void) {
+    // SAFETY: as the caller's.
+    unsafe { release(object) }
+}
+
+/// glibc's internal name of memalign.
+#[unsafe(no_mangle)]
+extern "C" fn __libc_memalign(align: size_t, size: size_t) -> *mut c_void {
+    memalign_for(align, size, PROGRAM)
+}
+
+/// glibc's internal name of valloc.
+#[unsafe(no_mangle)]
+extern "C" fn __libc_valloc(size: size_t) -> *mut c_void {
+    valloc(size)
+}
+
+/// glibc's internal name of pvalloc.
+#[unsafe(no_mangle)]
+extern "C" fn __libc_pvalloc(size: size_t) -> *mut c_void {
+    pvalloc(size)
 }

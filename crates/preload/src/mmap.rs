@@ -201,7 +201,8 @@ unsafe extern "C" fn madvise(addr: *mut c_void, len: size_t, advice: c_int) -> c
     // SAFETY: as the caller's.
     let raw = |advice: c_int| unsafe { libc::syscall(libc::SYS_madvise, addr, len, advice) as c_int };
     let start = addr as usize;
-    let Some(engine) = engine().filter(|engine| start % PAGE == 0 && manages(engine, start, len)) else {
+    let Some(engine) = engine().filter(|engine| start.is_multiple_of(PAGE) && manages(engine, start, len))
+    else {
         return raw(advice);
     };
     match advice {

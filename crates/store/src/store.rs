@@ -1,13 +1,13 @@
 #![expect(unsafe_code, reason = "hands addresses to the transfer layer")]
 //! The store.
 
-use crate::faults::FaultPlan;
+use crate::faults::{FaultPlan, ReadFault};
 use crate::file::{self, OpenError};
 use crate::memory::Memory;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::Path;
 use sys::aio::{Aio, Completion, Direction, Piece, QueueFull};
 
@@ -24,8 +24,22 @@ pub struct FileOptions<'a> {
 
 #[derive(Debug)]
 enum Backing {
-    File { file: OwnedFd, aio: Aio, direct: bool },
+    /// The transfers are dropped, which ends them, before the file.
+    File {
+        aio: Aio,
+        file: OwnedFd,
+        direct: bool,
+    },
     Memory(Memory),
+}
+
+impl Backing {
+    fn room(&self) -> usize {
+        match self {
+            Self::File { aio, .. } => aio.room(),
+            Self::Memory(memory) => memory.room(),
+        }
+    }
 }
 
 /// The failures of a faulty twin.
@@ -34,8 +48,8 @@ struct Faulty {
     plan: FaultPlan,
     reads: u64,
     writes: u64,
-    /// Reads that will come back wrong: token to the address of the byte.
-    corrupt: HashMap<u64, usize>,
+    /// Reads that will come back wrong: the token, and the address of the byte.
+    corrupt: Vec<(u64, usize)>,
 }
 
 /// Pages by slot. See the crate's page.
@@ -44,6 +58,8 @@ pub struct Store {
     backing: Backing,
     slots: u64,
     page_size: usize,
+    /// Transfers that may be under way at once.
+    depth: usize,
     latched: Option<Errno>,
     /// Which tokens are writes, to know whose failure latches.
     writes: Vec<u64>,
@@ -52,18 +68,18 @@ pub struct Store {
     faulty: Option<Faulty>,
 }
 
-/// Transfers that may be under way at once.
-const DEPTH: usize = 128;
-
 impl Store {
     fn new(backing: Backing, slots: u64, page_size: usize) -> Self {
+        let depth = backing.room();
         Self {
             backing,
             slots,
             page_size,
+            depth,
             latched: None,
-            writes: Vec::with_capacity(DEPTH),
-            refused: VecDeque::with_capacity(DEPTH),
+            // As many as the backing has under way, and as many refused.
+            writes: Vec::with_capacity(2 * depth),
+            refused: VecDeque::with_capacity(depth),
             faulty: None,
         }
     }
@@ -73,8 +89,8 @@ impl Store {
     /// # Errors
     /// See [`OpenError`].
     pub fn file(options: FileOptions<'_>, aio: Aio) -> Result<Self, OpenError> {
-        let (file, direct) = file::create(options.dir)?;
-        Ok(Self::new(Backing::File { file, aio, direct }, options.slots, options.page_size))
+        let (file, direct) = file::create(options)?;
+        Ok(Self::new(Backing::File { aio, file, direct }, options.slots, options.page_size))
     }
 
     /// A store in memory, resident as far as it is used.
@@ -88,7 +104,7 @@ impl Store {
     /// The same store, failing as planned.
     #[must_use]
     pub fn with_faults(mut self, plan: FaultPlan) -> Self {
-        self.faulty = Some(Faulty { plan, reads: 0, writes: 0, corrupt: HashMap::new() });
+        self.faulty = Some(Faulty { plan, reads: 0, writes: 0, corrupt: Vec::new() });
         self
     }
 
@@ -107,11 +123,7 @@ impl Store {
 
     /// Transfers that can be queued now.
     pub fn room(&self) -> usize {
-        let room = match &self.backing {
-            Backing::File { aio, .. } => aio.room(),
-            Backing::Memory(memory) => memory.room(),
-        };
-        room.min(DEPTH - self.refused.len())
+        self.backing.room().min(self.depth - self.refused.len())
     }
 
     /// Whether the bytes are in this process's memory.
@@ -171,19 +183,21 @@ impl Store {
 
     /// Why an operation is not even tried.
     fn refusal(&mut self, direction: Direction, pieces: &[Piece], token: u64) -> Option<Errno> {
-        let from = |at: Option<u64>, now: u64| at.is_some_and(|at| now >= at);
         let planned = self.faulty.as_mut().and_then(|faulty| match direction {
             Direction::Write => {
                 faulty.writes += 1;
-                let broken = from(faulty.plan.write_error, faulty.writes).then_some(Errno::IO);
-                broken.or_else(|| from(faulty.plan.full, faulty.writes).then_some(Errno::NOSPC))
+                faulty.plan.of_write(faulty.writes)
             }
             Direction::Read => {
                 faulty.reads += 1;
-                if faulty.plan.corrupt_read == Some(faulty.reads) {
-                    faulty.corrupt.insert(token, pieces[0].addr() + pieces[0].len() / 2);
+                match faulty.plan.of_read(faulty.reads)? {
+                    ReadFault::Error => Some(Errno::IO),
+                    ReadFault::Corrupt => {
+                        let byte = pieces.first().map(|piece| piece.addr() + piece.len() / 2)?;
+                        faulty.corrupt.push((token, byte));
+                        None
+                    }
                 }
-                (faulty.plan.read_error == Some(faulty.reads)).then_some(Errno::IO)
             }
         });
         planned.or(self.latched.filter(|_| direction == Direction::Write))
@@ -213,12 +227,26 @@ impl Store {
                 self.latched = Some(error);
             }
         }
-        if let Some(addr) = self.faulty.as_mut().and_then(|faulty| faulty.corrupt.remove(&completion.token)) {
+        if let Some(faulty) = &mut self.faulty
+            && let Some(index) = faulty.corrupt.iter().position(|(token, _)| *token == completion.token)
+        {
+            let (_, byte) = faulty.corrupt.swap_remove(index);
             // SAFETY: the transfer's memory, which is still the store's until its
             // completion has been given out.
-            unsafe { *(addr as *mut u8) ^= 1 };
+            unsafe { *(byte as *mut u8) ^= 1 };
         }
         Some(completion)
+    }
+
+    /// Waits until [`Self::complete`] may have something; at once if nothing is under way.
+    ///
+    /// # Errors
+    /// What io_uring_enter(2) says.
+    pub fn wait(&mut self) -> Result<(), Errno> {
+        match &mut self.backing {
+            Backing::File { aio, .. } if self.refused.is_empty() => aio.wait(),
+            _ => Ok(()),
+        }
     }
 
     /// Forgets the bytes of slots that nobody uses, which gives room back to the file system.

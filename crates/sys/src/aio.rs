@@ -174,8 +174,8 @@ impl Aio {
     /// With more than [`MAX_PIECES`] pieces.
     ///
     /// # Safety
-    /// Until the transfer's completion has been taken, `fd` stays open and the pieces
-    /// are not touched by anybody (read by nobody but the kernel for writes).
+    /// Until the transfer's completion has been taken, `fd` stays open, and nobody
+    /// touches the memory of the pieces; for writes, others may read it.
     #[expect(unsafe_code, reason = "hands addresses to the kernel")]
     pub unsafe fn queue(
         &mut self,
@@ -207,6 +207,20 @@ impl Aio {
         match self {
             Self::Ring(ring) => ring.complete(),
             Self::Threads(pool) => pool.complete(),
+        }
+    }
+
+    /// Waits until [`Self::complete`] may have something; at once if nothing is under way.
+    ///
+    /// # Errors
+    /// What io_uring_enter(2) says.
+    pub fn wait(&mut self) -> Result<(), Errno> {
+        match self {
+            Self::Ring(ring) => ring.wait(),
+            Self::Threads(pool) => {
+                pool.wait();
+                Ok(())
+            }
         }
     }
 }

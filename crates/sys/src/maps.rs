@@ -174,6 +174,15 @@ pub struct Pagemap {
     fd: OwnedFd,
 }
 
+/// Whether a page has bytes of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageState {
+    /// A touch would fault.
+    Absent,
+    /// It is in memory or in the kernel's swap.
+    Present,
+}
+
 /// `struct pm_scan_arg`.
 #[repr(C)]
 #[derive(Default)]
@@ -216,17 +225,32 @@ impl Pagemap {
         Ok(Self { fd: open_proc("/proc/self/pagemap")? })
     }
 
-    /// Calls `each` with (start, end) of every run of pages in `start..end` that
-    /// have bytes of their own, in memory or in the kernel's swap.
+    /// What the page at `addr` is.
     ///
     /// # Errors
-    /// What PAGEMAP_SCAN or, on kernels before 6.7, pread(2) says.
+    /// What pread(2) says.
+    pub fn present(&self, addr: usize) -> Result<PageState, Errno> {
+        let mut word = [0; WORD];
+        match rustix::io::pread(&self.fd, &mut word, offset_of(addr))? {
+            WORD => Ok(if is_present(&word) { PageState::Present } else { PageState::Absent }),
+            _ => Err(Errno::IO),
+        }
+    }
+
+    /// Calls `each` with (start, end) of every longest run of pages in `start..end` that
+    /// have bytes of their own, in memory or in the kernel's swap. Takes time for what
+    /// is there, not for holes.
+    ///
+    /// # Errors
+    /// What PAGEMAP_SCAN or, on kernels before 6.7, pread(2) says. There holes take
+    /// time too.
     pub fn scan_present(
         &self,
         start: usize,
         end: usize,
-        mut each: impl FnMut(usize, usize),
+        each: impl FnMut(usize, usize),
     ) -> Result<(), Errno> {
+        let mut runs = Runs { last: None, each };
         let mut regions = [Region::default(); 256];
         let mut from = start;
         while from < end {
@@ -243,16 +267,18 @@ impl Pagemap {
             // SAFETY: the argument is the ioctl's, and the vector as long as it says.
             let found = unsafe { libc::ioctl(self.fd.as_raw_fd(), PAGEMAP_SCAN, &mut arg) };
             let Ok(found) = usize::try_from(found) else {
-                return self.scan_by_reading(from, end, each);
+                self.scan_by_reading(from, end, &mut runs)?;
+                break;
             };
             for region in &regions[..found] {
-                each(region.start as usize, region.end as usize);
+                runs.add(region.start as usize, region.end as usize);
             }
             if arg.walk_end as usize <= from {
                 break;
             }
             from = arg.walk_end as usize;
         }
+        runs.finish();
         Ok(())
     }
 
@@ -260,24 +286,87 @@ impl Pagemap {
         &self,
         start: usize,
         end: usize,
-        mut each: impl FnMut(usize, usize),
+        runs: &mut Runs<impl FnMut(usize, usize)>,
     ) -> Result<(), Errno> {
-        let mut words = [0u8; 4096];
+        let mut words = [0; 512 * WORD];
         let mut addr = start;
         while addr < end {
-            let want = words.len().min((end - addr).div_ceil(PAGE) * 8);
-            let got = rustix::io::pread(&self.fd, &mut words[..want], (addr / PAGE * 8) as u64)?;
-            if got < 8 {
+            let want = words.len().min((end - addr).div_ceil(PAGE) * WORD);
+            let got = rustix::io::pread(&self.fd, &mut words[..want], offset_of(addr))?;
+            if got < WORD {
                 return Err(Errno::IO);
             }
-            for word in words[..got].chunks_exact(8) {
-                // Bits 63 and 62: present, swapped. The low half holds neither.
-                if word[7] & 0xc0 != 0 {
-                    each(addr, addr + PAGE);
+            for word in words[..got].as_chunks().0 {
+                if is_present(word) {
+                    runs.add(addr, addr + PAGE);
                 }
                 addr += PAGE;
             }
         }
         Ok(())
+    }
+}
+
+/// Bytes that the pagemap has for a page.
+const WORD: usize = 8;
+
+fn offset_of(addr: usize) -> u64 {
+    (addr / PAGE * WORD) as u64
+}
+
+/// Bits 63 and 62: present, swapped.
+fn is_present(word: &[u8; WORD]) -> bool {
+    u64::from_ne_bytes(*word) >> 62 != 0
+}
+
+/// Joins pieces that touch: the kernel cuts where its vector is full and where
+/// present pages border on swapped ones.
+struct Runs<F> {
+    last: Option<(usize, usize)>,
+    each: F,
+}
+
+impl<F: FnMut(usize, usize)> Runs<F> {
+    fn add(&mut self, start: usize, end: usize) {
+        match &mut self.last {
+            Some((_, until)) if *until == start => *until = end,
+            last => {
+                if let Some((start, end)) = last.replace((start, end)) {
+                    (self.each)(start, end);
+                }
+            }
+        }
+    }
+
+    fn finish(mut self) {
+        if let Some((start, end)) = self.last {
+            (self.each)(start, end);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_to_scan_find_the_same_runs() {
+        let memory = Reservation::new(64 * PAGE).unwrap();
+        memory.no_huge_pages().unwrap();
+        let at = |page: usize| memory.addr() + page * PAGE;
+        for (first, count) in [(0, 1), (5, 3), (63, 1)] {
+            populate_write(at(first), count * PAGE).unwrap();
+        }
+        let expected = [(at(0), at(1)), (at(5), at(8)), (at(63), at(64))];
+        let pagemap = Pagemap::open().unwrap();
+        let mut found = Vec::new();
+        pagemap.scan_present(at(0), at(64), |start, end| found.push((start, end))).unwrap();
+        assert_eq!(found, expected);
+
+        let mut read = Vec::new();
+        let mut runs = Runs { last: None, each: |start, end| read.push((start, end)) };
+        pagemap.scan_by_reading(at(0), at(64), &mut runs).unwrap();
+        runs.finish();
+        assert_eq!(read, expected);
     }
 }

@@ -3,8 +3,9 @@
 //!
 //! It maps with raw system calls, never through a name that the preload library
 //! exports, and what it gives out is never paged. Small sizes come from free lists of
-//! power-of-two blocks; large ones are mappings of their own, so that large zeroed
-//! tables are resident only where they are touched.
+//! power-of-two blocks; large ones are mappings of their own. What is asked zeroed is
+//! cleared only if it was used before, so that large tables, and small ones that are
+//! new, are resident only where they are touched.
 
 use crate::lock::Lock;
 use core::alloc::{GlobalAlloc, Layout};
@@ -14,7 +15,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use rustix::mm::{MapFlags, MremapFlags, ProtFlags};
 
 const SMALLEST: usize = 16;
-/// Sizes from here on are mapped on their own.
+/// Sizes of more than half of this are mapped on their own.
 const LARGE: usize = 64 << 10;
 const CLASSES: usize = (LARGE / SMALLEST).ilog2() as usize;
 const CHUNK: usize = 1 << 20;
@@ -48,11 +49,10 @@ impl core::fmt::Debug for MetaAlloc {
     }
 }
 
+/// The free list of a layout; none for large ones.
 fn class_of(layout: Layout) -> Option<usize> {
     let size = layout.size().max(layout.align()).max(SMALLEST);
-    (size < LARGE)
-        .then(|| size.next_power_of_two().ilog2() as usize - SMALLEST.ilog2() as usize)
-        .filter(|class| *class < CLASSES)
+    (size <= LARGE / 2).then(|| (size.next_power_of_two() / SMALLEST).ilog2() as usize)
 }
 
 fn map(len: usize) -> *mut u8 {
@@ -85,7 +85,8 @@ impl MetaAlloc {
         self.lock.unlock();
     }
 
-    fn take(&self, class: usize) -> *mut u8 {
+    /// A block of a class, and whether it has never been used: such a block is zero.
+    fn take(&self, class: usize) -> (*mut u8, bool) {
         self.lock.hold(|| {
             // SAFETY: under the lock.
             let lists = unsafe { &mut *self.lists.get() };
@@ -93,21 +94,20 @@ impl MetaAlloc {
             if !head.is_null() {
                 // SAFETY: a free block holds the address of the next.
                 lists.heads[class] = unsafe { head.cast::<*mut u8>().read() };
-                return head;
+                return (head, false);
             }
             let size = SMALLEST << class;
-            let start = lists.chunk.next_multiple_of(size);
-            if lists.chunk_end < start + size {
+            if lists.chunk_end < lists.chunk.next_multiple_of(size) + size {
                 let chunk = map(CHUNK);
                 if chunk.is_null() {
-                    return chunk;
+                    return (chunk, false);
                 }
                 self.mapped.fetch_add(CHUNK, Ordering::Relaxed);
                 (lists.chunk, lists.chunk_end) = (chunk as usize, chunk as usize + CHUNK);
             }
             let start = lists.chunk.next_multiple_of(size);
             lists.chunk = start + size;
-            start as *mut u8
+            (start as *mut u8, true)
         })
     }
 
@@ -122,18 +122,24 @@ impl MetaAlloc {
 unsafe impl GlobalAlloc for MetaAlloc {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if let Some(class) = class_of(layout) {
-            return self.take(class);
+            return self.take(class).0;
         }
         let Some(len) = Self::large_len(layout) else { return null_mut() };
-        self.mapped.fetch_add(len, Ordering::Relaxed);
-        map(len)
+        let block = map(len);
+        if !block.is_null() {
+            self.mapped.fetch_add(len, Ordering::Relaxed);
+        }
+        block
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's contract.
-        let block = unsafe { self.alloc(layout) };
-        if class_of(layout).is_some() && !block.is_null() {
-            // SAFETY: the block is that large. A new mapping is zero already.
+        let Some(class) = class_of(layout) else {
+            // SAFETY: the caller's contract. A new mapping is zero.
+            return unsafe { self.alloc(layout) };
+        };
+        let (block, unused) = self.take(class);
+        if !block.is_null() && !unused {
+            // SAFETY: the block is that large.
             unsafe { ptr::write_bytes(block, 0, layout.size()) };
         }
         block
@@ -182,5 +188,66 @@ unsafe impl GlobalAlloc for MetaAlloc {
             }
             new
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(size: usize, align: usize) -> Layout {
+        Layout::from_size_align(size, align).expect("a layout")
+    }
+
+    #[test]
+    fn blocks_are_aligned_and_apart_and_keep_their_bytes() {
+        let meta = MetaAlloc::new();
+        let mut blocks = Vec::new();
+        for round in 0..2000usize {
+            let layout = layout(1 + round * 97 % 100_000, 1 << (round % 13));
+            // SAFETY: not an empty layout; written within it.
+            let block = unsafe {
+                let block = meta.alloc_zeroed(layout);
+                assert!(block.addr().is_multiple_of(layout.align()) && !block.is_null());
+                assert_eq!((block.read(), block.add(layout.size() - 1).read()), (0, 0));
+                block.write_bytes(round as u8, layout.size());
+                block
+            };
+            blocks.push((block, layout, round as u8));
+            if round % 3 == 0 {
+                let (block, old, fill) = blocks.swap_remove(round / 2 % blocks.len());
+                // SAFETY: of this allocator, with its layout.
+                unsafe {
+                    assert_eq!((block.read(), block.add(old.size() - 1).read()), (fill, fill));
+                    let size = old.size() * 3 / 2 + 1;
+                    let moved = meta.realloc(block, old, size);
+                    assert_eq!((moved.read(), moved.add(old.size() - 1).read()), (fill, fill));
+                    meta.dealloc(moved, Layout::from_size_align(size, old.align()).expect("a layout"));
+                }
+            }
+        }
+        for (block, layout, fill) in blocks {
+            // SAFETY: as above.
+            unsafe {
+                assert_eq!((block.read(), block.add(layout.size() - 1).read()), (fill, fill));
+                meta.dealloc(block, layout);
+            }
+        }
+        // What stays mapped is chunks.
+        assert!(meta.mapped_bytes().is_multiple_of(CHUNK));
+    }
+
+    #[test]
+    fn a_large_table_costs_addresses_only() {
+        let meta = MetaAlloc::new();
+        let layout = layout(1 << 32, 8);
+        // SAFETY: not an empty layout; read within it, and freed with it.
+        unsafe {
+            let table = meta.alloc_zeroed(layout);
+            assert_eq!(table.add(1 << 31).read(), 0);
+            assert_eq!(meta.mapped_bytes(), 1 << 32);
+            meta.dealloc(table, layout);
+        }
+        assert_eq!(meta.mapped_bytes(), 0);
     }
 }

@@ -35,12 +35,24 @@ bitflags::bitflags! {
         const EVENT_REMAP = 1 << 2;
         /// `MADV_DONTNEED` and its like are announced.
         const EVENT_REMOVE = 1 << 3;
+        /// Huge pages of hugetlbfs report absent pages.
+        const MISSING_HUGETLBFS = 1 << 4;
+        /// Shared memory reports absent pages.
+        const MISSING_SHMEM = 1 << 5;
         /// munmap is announced.
         const EVENT_UNMAP = 1 << 6;
+        /// Faults are signals to the thread, not events.
+        const SIGBUS = 1 << 7;
         /// Faults name the thread.
         const THREAD_ID = 1 << 8;
+        /// hugetlbfs reports pages that are in the cache but not mapped.
+        const MINOR_HUGETLBFS = 1 << 9;
+        /// Shared memory reports pages that are in the cache but not mapped.
+        const MINOR_SHMEM = 1 << 10;
         /// Faults give the address to the byte.
         const EXACT_ADDRESS = 1 << 11;
+        /// Write protection works for hugetlbfs and shared memory.
+        const WP_HUGETLBFS_SHMEM = 1 << 12;
         /// Write protection reaches pages that are not there.
         const WP_UNPOPULATED = 1 << 13;
         /// Pages can be poisoned.
@@ -157,6 +169,8 @@ pub enum Event {
         access: Access,
         /// Whether the page is absent or protected.
         cause: Cause,
+        /// The thread, as gettid(2) names it; 0 without [`Features::THREAD_ID`].
+        thread: u32,
     },
     /// The process forked; this serves the child.
     Fork(Uffd),
@@ -216,6 +230,11 @@ struct Message {
 
 const _: () = assert!(size_of::<Message>() == 32);
 
+/// `UFFD_EVENT_FORK`.
+const FORK: u8 = 0x13;
+/// No event of the kernel's: a fork event whose descriptor has an owner.
+const TAKEN: u8 = 0;
+
 /// Room for the events of one read.
 pub struct EventBuffer {
     messages: [MaybeUninit<Message>; Self::CAPACITY],
@@ -243,8 +262,8 @@ impl EventBuffer {
         Self { messages: [MaybeUninit::uninit(); Self::CAPACITY], len: 0 }
     }
 
-    /// The event at `index` of the last read. Take each once: a fork event carries
-    /// a descriptor, which the first take owns.
+    /// The event at `index` of the last read. A fork event carries a descriptor, which
+    /// the first take owns; taken again, it is [`Event::Unknown`].
     ///
     /// # Panics
     /// If the last read gave fewer events.
@@ -259,9 +278,14 @@ impl EventBuffer {
                 addr: b as usize & !0xfff,
                 access: if a & 1 != 0 { Access::Write } else { Access::Read },
                 cause: if a & 2 != 0 { Cause::Protected } else { Cause::Missing },
+                thread: c as u32,
             },
-            // SAFETY: the kernel installed this descriptor for the reader, who owns it.
-            0x13 => Event::Fork(Uffd { fd: unsafe { OwnedFd::from_raw_fd(a as i32) } }),
+            FORK => {
+                self.messages[index].write(Message { event: TAKEN, ..message });
+                // SAFETY: the kernel installed this descriptor for the reader, and the
+                // line above keeps a second take from owning it too.
+                Event::Fork(Uffd::from_fd(unsafe { OwnedFd::from_raw_fd(a as i32) }))
+            }
             0x14 => Event::Remap { from: start, to: end, len: c as usize },
             0x15 => Event::Remove { start, end },
             0x16 => Event::Unmap { start, end },
@@ -320,6 +344,10 @@ struct ProtectArg {
     mode: u64,
 }
 
+const _: () = assert!(size_of::<ApiArg>() == 24 && size_of::<RangeArg>() == 16);
+const _: () = assert!(size_of::<RegisterArg>() == 32 && size_of::<TransferArg>() == 40);
+const _: () = assert!(size_of::<RangeOutArg>() == 32 && size_of::<ProtectArg>() == 24);
+
 /// `_IOWR(0xAA, number, T)`; `_IOR` for the ioctls that only read.
 const fn request<T>(number: u64, direction: u64) -> u64 {
     direction << 30 | (size_of::<T>() as u64) << 16 | 0xaa << 8 | number
@@ -360,6 +388,11 @@ impl Uffd {
         Ok((uffd, Features::from_bits_retain(arg.features)))
     }
 
+    /// The userfaultfd behind a descriptor whose handshake is done, as that of a fork event.
+    pub fn from_fd(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+
     /// Registers a range: its faults wait for this userfaultfd from now on.
     ///
     /// # Errors
@@ -379,6 +412,20 @@ impl Uffd {
         unsafe { self.ioctl(request::<RegisterArg>(0, READ_WRITE), &mut arg) }
     }
 
+    /// Gives a range back to the kernel and wakes who waits in it: absent pages are
+    /// zeros from now on.
+    ///
+    /// # Errors
+    /// `EINVAL` for memory that cannot be registered.
+    ///
+    /// # Safety
+    /// No absent page of the range has bytes elsewhere that its owner expects.
+    pub unsafe fn unregister(&self, addr: usize, len: usize) -> Result<(), Errno> {
+        let mut arg = range(addr, len);
+        // SAFETY: the argument is the ioctl's; the zeros are the caller's contract.
+        unsafe { self.ioctl(request::<RangeArg>(1, READ), &mut arg) }
+    }
+
     /// Moves whole pages, which leave holes behind, and wakes who waits for them.
     ///
     /// # Safety
@@ -396,6 +443,18 @@ impl Uffd {
     pub unsafe fn copy(&self, dst: usize, src: usize, len: usize, flags: CopyFlags) -> Transfer {
         // SAFETY: the caller's contract.
         unsafe { self.transfer(3, dst, src, len, flags.bits()) }
+    }
+
+    /// Maps the kernel's shared page of zeros where no page is, and wakes who waits.
+    /// The next write replaces it with a page of its own, without a fault to serve.
+    ///
+    /// # Safety
+    /// The owner of the range expects zeros.
+    pub unsafe fn zero_page(&self, dst: usize, len: usize) -> Transfer {
+        let mut arg = RangeOutArg { range: range(dst, len), mode: 0, out: 0 };
+        // SAFETY: the argument is the ioctl's; the zeros are the caller's contract.
+        let result = unsafe { self.ioctl(request::<RangeOutArg>(4, READ_WRITE), &mut arg) };
+        Transfer::decode(arg.out, len, result)
     }
 
     unsafe fn transfer(&self, number: u64, dst: usize, src: usize, len: usize, mode: u64) -> Transfer {
@@ -448,20 +507,18 @@ impl Uffd {
     /// # Errors
     /// What read(2) says, other than that there is nothing.
     pub fn read_events(&self, events: &mut EventBuffer) -> Result<usize, Errno> {
-        let bytes = size_of::<Message>() * EventBuffer::CAPACITY;
         events.len = 0;
-        // SAFETY: the buffer is as large as said.
-        let read = unsafe { libc::read(self.fd.as_raw_fd(), events.messages.as_mut_ptr().cast(), bytes) };
-        match usize::try_from(read) {
-            Ok(read) => {
-                events.len = read / size_of::<Message>();
-                Ok(events.len)
-            }
-            Err(_) => match last_error() {
-                Errno::AGAIN | Errno::INTR => Ok(0),
-                error => Err(error),
-            },
+        let bytes = size_of_val(&events.messages);
+        // SAFETY: the messages are as many bytes, which may be uninitialised.
+        let room = unsafe {
+            core::slice::from_raw_parts_mut(events.messages.as_mut_ptr().cast::<MaybeUninit<u8>>(), bytes)
+        };
+        match rustix::io::read(&self.fd, room) {
+            Ok((read, _)) => events.len = read.len() / size_of::<Message>(),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(error) => return Err(error),
         }
+        Ok(events.len)
     }
 
     unsafe fn ioctl<T>(&self, request: u64, arg: &mut T) -> Result<(), Errno> {
@@ -505,6 +562,8 @@ mod tests {
         assert_eq!(case(-17, Err(Errno::EXIST)), Transfer { done: 0, stop: Some(Stop::Exists) });
         assert_eq!(case(-16, Err(Errno::BUSY)), Transfer { done: 0, stop: Some(Stop::Busy) });
         assert_eq!(case(0, Err(Errno::SRCH)), Transfer { done: 0, stop: Some(Stop::Gone) });
+        // Where both answer, the out-field is the reason and the errno only says "look there".
+        assert_eq!(case(-2, Err(Errno::AGAIN)), Transfer { done: 0, stop: Some(Stop::Absent) });
     }
 
     #[test]

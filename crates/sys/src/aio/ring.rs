@@ -11,7 +11,6 @@ pub struct Ring {
     ring: IoUring,
     jobs: Vec<Job>,
     free: Vec<usize>,
-    unsubmitted: usize,
 }
 
 impl core::fmt::Debug for Ring {
@@ -27,7 +26,7 @@ impl Ring {
             .build(depth)
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOSYS))?;
         let jobs = (0..depth).map(|_| Job::empty()).collect();
-        Ok(Self { ring, jobs, free: (0..depth as usize).collect(), unsubmitted: 0 })
+        Ok(Self { ring, jobs, free: (0..depth as usize).collect() })
     }
 
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
@@ -76,25 +75,34 @@ impl Ring {
         // contract of `Aio::queue`. There are no more jobs than entries.
         let pushed = unsafe { self.ring.submission().push(&entry) };
         debug_assert!(pushed.is_ok(), "the queue has room for every job");
-        self.unsubmitted += 1;
     }
 
     pub(super) fn submit(&mut self) -> Result<(), Errno> {
-        while self.unsubmitted > 0 {
-            match self.ring.submit() {
-                Ok(count) => self.unsubmitted -= count.min(self.unsubmitted),
-                Err(error) => match Errno::from_io_error(&error) {
-                    Some(Errno::INTR) => {}
-                    other => return Err(other.unwrap_or(Errno::IO)),
-                },
-            }
+        while !self.ring.submission().is_empty() {
+            self.enter(0)?;
         }
         Ok(())
     }
 
+    /// Hands over what has been queued and waits until `want` transfers have ended.
+    fn enter(&self, want: usize) -> Result<(), Errno> {
+        match self.ring.submit_and_wait(want) {
+            Ok(0) if want == 0 => Err(Errno::AGAIN),
+            Ok(_) => Ok(()),
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::INTR) => Ok(()),
+                other => Err(other.unwrap_or(Errno::IO)),
+            },
+        }
+    }
+
     pub(super) fn complete(&mut self) -> Option<Completion> {
         loop {
-            let entry = self.ring.completion().next()?;
+            let Some(entry) = self.ring.completion().next() else {
+                // What a failed submission left behind must not wait for the next one.
+                let _ = self.submit();
+                return None;
+            };
             let index = entry.user_data() as usize;
             let answer =
                 usize::try_from(entry.result()).map_err(|_| Errno::from_raw_os_error(-entry.result()));
@@ -103,7 +111,13 @@ impl Ring {
                 return Some(Completion { token: self.jobs[index].token, result });
             }
             self.push(index);
-            let _ = self.submit();
         }
+    }
+
+    pub(super) fn wait(&mut self) -> Result<(), Errno> {
+        while self.free.len() < self.jobs.len() && self.ring.completion().is_empty() {
+            self.enter(1)?;
+        }
+        Ok(())
     }
 }

@@ -1,0 +1,222 @@
+//! Real programs in a quarter of the memory that they need: the output is that of a
+//! run without Outcore, pages really went to the store, and the budget was kept.
+
+mod support;
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use support::{Paged, compile, directory, native, outcore, paged, python, text};
+
+const MIB: u64 = 1 << 20;
+
+/// A program whose heap peaks at `least` MiB or more, in `ram` MiB: see the file's head.
+#[track_caller]
+fn check(ram: u64, least: u64, arguments: &[&str]) -> Paged {
+    let wanted = native(arguments);
+    let run = paged(ram, &[], arguments);
+    assert_eq!(run.status, Some(0), "{arguments:?}: {}", run.stderr);
+    assert!(run.stdout == wanted, "{arguments:?}: other output than without Outcore");
+    check_numbers(ram, least, &run);
+    run
+}
+
+#[track_caller]
+fn check_numbers(ram: u64, least: u64, run: &Paged) {
+    let heap = run.number("peak_heap_bytes");
+    assert!(heap >= least * MIB, "a heap of {} MiB only", heap / MIB);
+    let most = heap.saturating_sub(ram * MIB) / 4096;
+    let out = run.number("swap_outs") + run.number("zero_evictions") + run.number("clean_evictions");
+    assert!(out >= most, "{out} pages left, of {most} that did not fit");
+    let rss = run.number("peak_rss_bytes");
+    let bound = (ram + 32) * MIB + heap / 100;
+    assert!(rss <= bound, "{} MiB resident, {} allowed", rss / MIB, bound / MIB);
+    let metadata = run.number("metadata_bytes");
+    assert!(metadata <= heap / 50, "{metadata} bytes of tables for {heap}");
+}
+
+#[test]
+fn python_objects() {
+    check(64, 256, &[&python(), "tests/programs/objects.py"]);
+}
+
+#[test]
+fn coreutils_sort() {
+    let dir = directory();
+    let input = dir.path().join("lines");
+    let mut state = 1u64;
+    let lines: String = (0..1_500_000u64)
+        .map(|line| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            // Out of order by up to 4096 lines.
+            format!("{:012} {:016x}{:016x}{:0100}\n", line ^ (state >> 52), state, state.rotate_left(17), 0)
+        })
+        .collect();
+    fs::write(&input, lines).unwrap();
+    check(64, 256, &["sort", "-S", "1G", "--parallel=2", input.to_str().unwrap()]);
+}
+
+#[test]
+fn sqlite_in_memory() {
+    let script = "CREATE TABLE t(id INTEGER PRIMARY KEY, k INT, v BLOB);
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 240000)
+        INSERT INTO t SELECT i, (i * 7919) % 240007, zeroblob(500) || hex(i * 31337) || printf('%0400d', i) FROM n;
+        SELECT count(*), sum(k), sum(length(v)) FROM t;
+        UPDATE t SET v = v || 'x' WHERE id % 10 = 0;
+        SELECT sum(length(v)), max(v) = min(v) FROM t;";
+    check(64, 256, &["sqlite3", ":memory:", script]);
+}
+
+#[test]
+fn eight_threads_with_the_mmap_family() {
+    let churn = compile("churn.c");
+    check(64, 256, &[&churn, "8", "320", "300", "11"]);
+}
+
+#[test]
+fn regions_of_5_mib_under_120_mib() {
+    let regions = compile("regions.c");
+    check(120, 640, &[&regions, "128", "5", "51200"]);
+}
+
+#[test]
+fn forks_under_pressure() {
+    let arguments = [&python() as &str, "tests/programs/forks.py"];
+    let run = paged(64, &[], &arguments);
+    assert_eq!(run.status, Some(0), "{}", run.stderr);
+    assert_eq!(run.stdout, b"parent and children kept every byte\n");
+}
+
+#[test]
+fn redis_over_a_socket() {
+    let dir = directory();
+    let script = "tests/programs/redis_load.py";
+    let socket = dir.path().join("socket");
+    let socket = socket.to_str().unwrap();
+    let run = paged(64, &[], &[&python(), script, socket]);
+    assert_eq!(run.status, Some(0), "{}", run.stderr);
+    assert_eq!(text(&run.stdout), "every value came back\n");
+    // The server is a child of the script, with a record of its own.
+    let server = run.process("redis-server").expect("the server is in the report");
+    check_numbers(64, 256, &server);
+}
+
+#[test]
+fn every_fallback() {
+    let churn = compile("churn.c");
+    let program = [&churn as &str, "4", "128", "150", "5"];
+    for (force, missing) in [("copy", "move"), ("threads", "io_uring"), ("user-mode", "full-userfaultfd")] {
+        let run = paged(32, &["--force", force], &program);
+        assert_eq!(run.status, Some(0), "{force}: {}", run.stderr);
+        assert_eq!(run.stdout, b"every byte was right\n", "{force}");
+        assert!(run.number("swap_outs") > 10_000, "{force} paged too little");
+        assert!(!run.features().contains(&missing.to_owned()), "{force}: {:?}", run.features());
+    }
+}
+
+#[test]
+fn as_an_unprivileged_user() {
+    if !support::is_root() {
+        return support::skip("the test changes its user");
+    }
+    let churn = compile("churn.c");
+    let dir = directory();
+    support::open_to_all(dir.path());
+    let binary = dir.path().join("outcore");
+    fs::copy(env!("CARGO_BIN_EXE_outcore"), &binary).unwrap();
+    let program = dir.path().join("churn");
+    fs::copy(churn, &program).unwrap();
+    // A program that its user cannot read hides its page map from itself.
+    support::open_to_all(&program);
+    let output = Command::new(&binary)
+        .args(["run", "--ram", "32M", "--store", "/var/tmp", "--"])
+        .arg(&program)
+        .args(["4", "128", "150", "6"])
+        .env("HOME", dir.path())
+        .env_remove("XDG_CACHE_HOME")
+        .uid(65534)
+        .gid(65534)
+        .output()
+        .unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert_eq!(text(&output.stdout), "every byte was right\n");
+    assert!(stderr.contains("EFAULT"), "the caveat is told: {stderr}");
+}
+
+#[test]
+fn a_store_that_cannot_be_written_loses_nothing() {
+    let churn = compile("churn.c");
+    for plan in ["write-error@20", "full@20"] {
+        let run = paged_with_faults(plan, &[&churn, "2", "128", "150", "7"]);
+        assert_eq!(run.status, Some(0), "{plan}: {}", run.stderr);
+        assert_eq!(run.stdout, b"every byte was right\n", "{plan}");
+        assert!(run.stderr.contains("no data is lost"), "{plan}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn a_page_that_does_not_come_back_is_a_bus_error() {
+    let churn = compile("churn.c");
+    for (plan, cause) in [("read-error@30", "could not read"), ("corrupt-read@30", "other bytes")] {
+        let run = paged_with_faults(plan, &[&churn, "2", "128", "150", "7"]);
+        assert_eq!(run.status, Some(128 + 7), "{plan}: {}", run.stderr);
+        assert!(run.stderr.contains(cause), "{plan}: {}", run.stderr);
+        assert_ne!(run.stdout, b"every byte was right\n", "{plan}");
+    }
+}
+
+fn paged_with_faults(plan: &str, program: &[&str]) -> Paged {
+    let mut command = outcore(&[]);
+    command.env("OUTCORE_FAULTS", plan);
+    support::finish(command, 32, &[], program)
+}
+
+#[test]
+fn a_full_store_is_told_and_loses_nothing() {
+    let churn = compile("churn.c");
+    let run = paged(32, &["--store-size", "16M"], &[&churn, "2", "128", "150", "8"]);
+    assert_eq!(run.status, Some(0), "{}", run.stderr);
+    assert_eq!(run.stdout, b"every byte was right\n");
+    assert!(run.stderr.contains("Raise --store-size"), "{}", run.stderr);
+}
+
+#[test]
+fn strict_commit_refuses_what_could_not_be_kept() {
+    let script = "
+try:
+    keep = [bytearray(8 << 20) for _ in range(64)]
+    print('all')
+except MemoryError:
+    print('refused')
+";
+    let arguments = [&python() as &str, "-c", script];
+    let run = paged(32, &["--store-size", "64M", "--commit", "strict"], &arguments);
+    assert_eq!(text(&run.stdout), "refused\n", "{}", run.stderr);
+    let run = paged(32, &["--store-size", "64M", "--commit", "lazy"], &arguments);
+    assert_eq!(text(&run.stdout), "all\n", "{}", run.stderr);
+}
+
+#[test]
+fn nothing_is_left_in_the_store_directory() {
+    let dir = directory();
+    let churn = compile("churn.c");
+    let mut command = outcore(&["run", "--ram", "32M", "--store", dir.path().to_str().unwrap(), "--"]);
+    let mut child = command.arg(&churn).args(["2", "128", "100000", "9"]).spawn().unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", child.id());
+    let program = loop {
+        let pid = fs::read_to_string(&children).unwrap_or_default();
+        if let Ok(pid) = pid.trim().parse::<i32>() {
+            let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+            let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+            if written.and_then(|n| n.parse::<u64>().ok()).is_some_and(|bytes| bytes > 8 << 20) {
+                break pid;
+            }
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "the swap file has no name");
+    Command::new("kill").args(["-KILL", &program.to_string()]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(137));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}

@@ -1,0 +1,182 @@
+#![expect(unsafe_code, reason = "drives an allocator")]
+//! What the heap promises, one law each.
+
+mod common;
+
+use common::{Mapping, heap};
+use heap::{CLASSES, FreeError, LARGEST_SMALL, ThreadCache, class_size, span_len};
+use rustix::mm::{MprotectFlags, mprotect};
+use std::sync::atomic::Ordering::Relaxed;
+
+const MIB: usize = 1 << 20;
+
+fn resident(addr: usize, len: usize) -> usize {
+    let pagemap = std::fs::File::open("/proc/self/pagemap").expect("pagemap");
+    let mut entries = vec![0u8; len / 4096 * 8];
+    std::os::unix::fs::FileExt::read_exact_at(&pagemap, &mut entries, (addr / 4096 * 8) as u64)
+        .expect("pagemap");
+    // Bit 63: present; bit 62: swapped.
+    entries.iter().skip(7).step_by(8).filter(|byte| **byte & 0xc0 != 0).count()
+}
+
+/// Frees and flushes may not read, nor write, what they free: they may not fault.
+#[test]
+fn freeing_touches_nothing() {
+    let (heap, source) = heap(Mapping::new(1 << 30));
+    let mut cache = ThreadCache::new();
+    let objects: Vec<_> = (0..20_000usize)
+        .map(|index| {
+            heap.alloc((index % 3 > 0).then_some(&mut *cache), [16, 100, 5000, 70_000][index % 4], 16)
+        })
+        .collect();
+    for object in &objects {
+        // SAFETY: live and not empty.
+        unsafe { object.write(1) };
+    }
+    let (base, len) = (source.base.load(Relaxed), source.len);
+    // SAFETY: nothing is used after this but by the calls under test.
+    unsafe { mprotect(base as *mut _, len, MprotectFlags::empty()) }.expect("mprotect");
+    for (index, object) in objects.into_iter().enumerate() {
+        assert!(heap.usable_size(object.addr()).is_some());
+        // SAFETY: live.
+        unsafe { heap.free((index % 2 > 0).then_some(&mut *cache), object) }.expect("freed once");
+    }
+    heap.flush(&mut cache).expect("flush");
+    heap.trim();
+    assert_eq!(heap.stats().spans, 0);
+}
+
+#[test]
+fn everything_freed_is_discarded() {
+    let (heap, source) = heap(Mapping::new(1 << 30));
+    let mut cache = ThreadCache::new();
+    let sizes = [24, 200, 3000, 20_000, 100_000, 3 * MIB];
+    let objects: Vec<_> = (0..3000usize)
+        .map(|index| {
+            let size = sizes[index % if index % 50 == 0 { 6 } else { 5 }];
+            let object = heap.alloc(Some(&mut cache), size, 16);
+            // SAFETY: live, and has that many bytes.
+            unsafe { object.write_bytes(7, size) };
+            object
+        })
+        .collect();
+    let (base, top) = (source.base.load(Relaxed), heap.high_water());
+    assert!(resident(base, top - base) > 1000);
+    for object in objects {
+        // SAFETY: live.
+        unsafe { heap.free(Some(&mut cache), object) }.expect("freed once");
+    }
+    heap.flush(&mut cache).expect("flush");
+    heap.trim();
+    assert_eq!(resident(base, top - base), 0);
+    assert_eq!((heap.high_water(), source.promised.load(Relaxed)), (base, 0));
+}
+
+/// A span's objects, whatever their class, fill all of it but a thirty-second; and
+/// 64-byte objects, not much larger than their metadata might be, cost 1.6 % at most.
+#[test]
+fn little_is_lost() {
+    for class in 0..CLASSES {
+        let (heap, _) = heap(Mapping::new(64 * MIB));
+        let (size, spans) = (class_size(class), 8);
+        let count = span_len(class) / size * spans;
+        for _ in 0..count {
+            assert!(!heap.alloc(None, size, 16).is_null());
+        }
+        let stats = heap.stats();
+        assert_eq!((stats.spans, stats.in_use_bytes), (spans, size * count), "objects of {size}");
+        assert!(stats.in_use_bytes * 32 >= stats.span_bytes * 31, "objects of {size}: {stats:?}");
+        if size == 64 {
+            assert!(stats.metadata_bytes * 1000 <= stats.span_bytes * 16, "{stats:?}");
+        }
+    }
+}
+
+#[test]
+fn wrong_frees_are_told() {
+    let (heap, _) = heap(Mapping::new(1 << 30));
+    let (small, large) = (heap.alloc(None, 100, 16), heap.alloc(None, MIB, 16));
+    // SAFETY: wrong on purpose: the heap looks, and changes nothing.
+    unsafe {
+        let mut local = 0u8;
+        assert_eq!(heap.free(None, &raw mut local), Err(FreeError::Foreign));
+        for inside in [small.add(1), small.add(16), large.add(16), large.add(70_000), large.add(64 * MIB)] {
+            assert_eq!(heap.free(None, inside), Err(FreeError::NotAnObject));
+            assert_eq!(heap.realloc(None, inside, 10), Err(FreeError::NotAnObject));
+            assert_eq!(heap.usable_size(inside.addr()), None);
+        }
+        assert_eq!(heap.free(None, small.add(112)), Err(FreeError::AlreadyFree));
+        assert_eq!((heap.free(None, small), heap.free(None, small)), (Ok(()), Err(FreeError::AlreadyFree)));
+        assert_eq!(heap.realloc(None, small, 10), Err(FreeError::AlreadyFree));
+        assert_eq!((heap.free(None, large), heap.free(None, large)), (Ok(()), Err(FreeError::NotAnObject)));
+        let mut cache = ThreadCache::new();
+        let [one, two] = [0; 2].map(|_| heap.alloc(Some(&mut cache), 100, 16));
+        assert_eq!(heap.free(Some(&mut cache), one), Ok(()));
+        assert_eq!(heap.free(Some(&mut cache), one), Err(FreeError::AlreadyFree));
+        assert_eq!((heap.free(Some(&mut cache), two), heap.free(Some(&mut cache), one)), (Ok(()), Ok(())));
+        assert_eq!(heap.flush(&mut cache), Err(FreeError::AlreadyFree), "found at the latest here");
+    }
+}
+
+#[test]
+fn an_array_that_grows_moves_seldom() {
+    let (heap, _) = heap(Mapping::new(1 << 36));
+    let mut object = heap.alloc(None, 16, 16);
+    let mut moves = 0;
+    let mut others = Vec::new();
+    for size in (1..64 * MIB).step_by(40_000) {
+        // Keeps it from growing into units that happen to be free.
+        others.push(heap.alloc(None, 40_000, 16));
+        // SAFETY: live.
+        let moved = unsafe { heap.realloc(None, object, size) }.expect("live");
+        moves += usize::from(moved != object);
+        object = moved;
+    }
+    assert!(moves <= 8, "{moves} moves");
+    assert!(heap.usable_size(object.addr()).is_some_and(|size| size < 64 * MIB + 4096));
+    // SAFETY: live.
+    let same = unsafe { heap.realloc(None, object, LARGEST_SMALL + 1) };
+    assert_eq!((same, heap.usable_size(object.addr())), (Ok(object), Some(LARGEST_SMALL + 4096)));
+}
+
+#[test]
+fn a_refused_promise_is_null_and_changes_nothing() {
+    let (heap, source) = heap(Mapping::new(1 << 30));
+    let kept = heap.alloc(None, MIB, 16);
+    let small = heap.alloc(None, 64, 16);
+    source.most.store(source.promised.load(Relaxed), Relaxed);
+    let before = heap.stats();
+    assert!(heap.alloc(None, MIB, 16).is_null() && heap.alloc_zeroed(None, 5000, 16).is_null());
+    // SAFETY: live.
+    let grown = unsafe { heap.realloc(None, kept, 2 * MIB) };
+    assert_eq!((grown, heap.stats()), (Ok(std::ptr::null_mut()), before));
+    assert!(!heap.alloc(None, 64, 16).is_null(), "a span that is there is still used");
+    source.most.store(usize::MAX, Relaxed);
+    for size in [usize::MAX, isize::MAX as usize, isize::MAX as usize + 1, 2 << 30] {
+        assert!(heap.alloc(None, size, 16).is_null());
+        // SAFETY: live, and stays so.
+        assert_eq!(unsafe { heap.realloc(None, small, size) }, Ok(std::ptr::null_mut()));
+    }
+    assert!(heap.alloc(None, 16, 1 << 62).is_null());
+}
+
+#[test]
+fn a_buffer_that_was_just_freed_is_reused_with_its_pages() {
+    let (heap, source) = heap(Mapping::new(1 << 30));
+    let buffer = heap.alloc(None, MIB, 16);
+    // SAFETY: live, and has that many bytes; then no longer used.
+    unsafe {
+        buffer.write_bytes(1, MIB);
+        heap.free(None, buffer).expect("freed once");
+    }
+    assert_eq!(heap.alloc(None, MIB - 5000, 16), buffer);
+    assert_eq!(resident(buffer.addr(), MIB), MIB / 4096);
+    // SAFETY: live.
+    unsafe { heap.free(None, buffer) }.expect("freed once");
+    let zero = heap.alloc_zeroed(None, MIB, 16);
+    assert_ne!(zero, buffer, "a new one costs no clearing");
+    // Memory that is refused otherwise is had by dropping what is kept.
+    source.most.store(source.promised.load(Relaxed), Relaxed);
+    assert_eq!(heap.alloc(None, MIB / 2, 16), buffer);
+    assert_eq!(resident(buffer.addr(), MIB), 0);
+}

@@ -1,0 +1,391 @@
+//! The core against a plain map of what the program wrote.
+//!
+//! A small driver carries out the core's decisions as the engine does, with a store
+//! whose transfers end late, in random order, and fail. After every step the core's
+//! laws hold; every touch sees the bytes of the model, or a poisoned page whose slot
+//! was made to fail; at the end nothing is left in use.
+
+use pager::{
+    Commit, Config, Content, Eviction, Fault, Fill, FillResult, FrameNo, PageNo, PageRange, Pager, Parking,
+    Rights, SlotNo, State, WriteResult, Written,
+};
+use std::collections::HashMap;
+
+/// A page's bytes: one word is as good as 4096 to tell pages apart. Zero is a zero page.
+type Bytes = u64;
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
+
+enum Transfer {
+    Fill(FrameNo, SlotNo),
+    Write(FrameNo, SlotNo),
+}
+
+struct Twin {
+    pager: Pager,
+    mapped: HashMap<PageNo, Bytes>,
+    pool: HashMap<FrameNo, Bytes>,
+    store: HashMap<SlotNo, Bytes>,
+    transfers: Vec<Transfer>,
+    model: HashMap<PageNo, Bytes>,
+    random: Random,
+    /// One transfer in so many fails; 0: none.
+    failing: u64,
+}
+
+const PAGES: u64 = 400;
+const HOME: u64 = 0x1000;
+/// Half of the pages lie here after an odd number of moves.
+const AWAY: u64 = 0x9000;
+
+fn digest(bytes: Bytes) -> u128 {
+    u128::from(bytes) << 64 | u128::from(!bytes)
+}
+
+impl Twin {
+    fn new(seed: u64, frames: u32, slots: u32, failing: u64) -> Self {
+        let config = Config { frames, slots, commit: Commit::Lazy, readahead: true };
+        let mut pager = Pager::new(config);
+        pager.add_area(PageRange { start: PageNo(HOME), count: PAGES }, Rights::ReadWrite);
+        Self {
+            pager,
+            mapped: HashMap::new(),
+            pool: HashMap::new(),
+            store: HashMap::new(),
+            transfers: Vec::new(),
+            model: HashMap::new(),
+            random: Random(seed),
+            failing,
+        }
+    }
+
+    fn fails(&mut self) -> bool {
+        self.failing > 0 && self.random.below(self.failing) == 0
+    }
+
+    fn map(&mut self, page: PageNo) {
+        let State::Resident { frame, .. } = self.pager.state(page) else {
+            panic!("{page:?} is not resident")
+        };
+        if self.random.below(50) == 0 {
+            // The kernel would not: it stays in the pool.
+            self.pager.unmapped(page);
+            return;
+        }
+        let bytes = self.pool.remove(&frame).expect("a parked page has bytes");
+        assert!(self.mapped.insert(page, bytes).is_none(), "{page:?} was mapped");
+    }
+
+    fn start_reads(&mut self) {
+        for read in self.pager.reads() {
+            self.transfers.push(Transfer::Fill(read.frame, read.slot));
+        }
+    }
+
+    /// Ends one transfer, any of them.
+    fn complete(&mut self) {
+        if self.transfers.is_empty() {
+            return;
+        }
+        let index = self.random.below(self.transfers.len() as u64) as usize;
+        match self.transfers.swap_remove(index) {
+            Transfer::Fill(frame, slot) => {
+                let page = self.pager.page_of(frame);
+                let filling = matches!(self.pager.state(page), State::Filling { frame: f, .. } if f == frame);
+                let bytes = self.store.get(&slot).copied();
+                let good = bytes.is_some() && !self.fails();
+                let result = if good { FillResult::Good } else { FillResult::Bad };
+                if filling && good {
+                    assert_eq!(
+                        self.pager.digest(slot),
+                        digest(bytes.expect("good")),
+                        "{page:?} from {slot:?}"
+                    );
+                }
+                self.pool.insert(frame, bytes.unwrap_or(0));
+                match self.pager.fill_done(frame, result) {
+                    Fill::Map(page) => self.map(page),
+                    Fill::Keep => {}
+                    Fill::Freed => drop(self.pool.remove(&frame)),
+                    Fill::Poison(page) => {
+                        self.pool.remove(&frame);
+                        assert_eq!(self.pager.state(page), State::Poisoned);
+                    }
+                }
+            }
+            Transfer::Write(frame, slot) => {
+                let done = !self.fails();
+                if done {
+                    self.store.insert(slot, self.pool[&frame]);
+                }
+                let result = if done { WriteResult::Done } else { WriteResult::Failed };
+                match self.pager.write_done(frame, result) {
+                    Written::Freed => drop(self.pool.remove(&frame)),
+                    Written::Map(page) => self.map(page),
+                    Written::Kept => {}
+                }
+            }
+        }
+    }
+
+    fn reclaim(&mut self, rounds: u64) {
+        for _ in 0..rounds {
+            if self.pager.reclaim_need() == 0 {
+                break;
+            }
+            if let Parking::Pages(range) = self.pager.next_parking(8) {
+                for page in range.pages() {
+                    match self.mapped.remove(&page) {
+                        // Pinned: it stays.
+                        Some(bytes) if self.random.below(20) == 0 => drop(self.mapped.insert(page, bytes)),
+                        Some(bytes) => {
+                            let State::Resident { frame, .. } = self.pager.state(page) else {
+                                panic!("{page:?}")
+                            };
+                            self.pager.parked(page);
+                            self.pool.insert(frame, bytes);
+                        }
+                        None => self.pager.vanished(page),
+                    }
+                }
+            }
+            let mut victims = Vec::with_capacity(8);
+            self.pager.next_evictions(8, &mut victims);
+            for frame in victims {
+                let bytes = self.pool[&frame];
+                let content = match bytes {
+                    _ if self.pager.known_clean(frame) => None,
+                    0 => Some(Content::Zero),
+                    bytes => Some(Content::Digest(digest(bytes))),
+                };
+                match self.pager.evict(frame, content) {
+                    Eviction::Freed => drop(self.pool.remove(&frame)),
+                    Eviction::Write(slot) => self.transfers.push(Transfer::Write(frame, slot)),
+                    Eviction::StoreFull => break,
+                }
+            }
+        }
+    }
+
+    /// Touches a page until it is mapped. False when it is poisoned.
+    fn touch(&mut self, page: PageNo) -> bool {
+        for attempt in 0.. {
+            assert!(attempt < 10_000, "{page:?} never comes: {:?}", self.pager.state(page));
+            if self.mapped.contains_key(&page) {
+                return true;
+            }
+            match self.pager.fault(page) {
+                Fault::Zero(range) => {
+                    assert!(range.contains(page));
+                    assert!(self.pager.frames_used() <= self.pager.frame_limit());
+                    range.pages().for_each(|page| assert!(self.mapped.insert(page, 0).is_none()));
+                }
+                Fault::Map(range) => {
+                    assert!(range.contains(page));
+                    self.start_reads();
+                    range.pages().for_each(|page| self.map(page));
+                }
+                Fault::Read | Fault::InFlight => {
+                    self.start_reads();
+                    self.complete();
+                }
+                Fault::Resident => {
+                    // The driver dropped it.
+                    self.pager.vanished(page);
+                    self.pager.adopt(page);
+                    self.mapped.insert(page, 0);
+                }
+                Fault::Poisoned => return false,
+                Fault::Unmanaged => panic!("{page:?} is in the area"),
+                Fault::NoFrame => {
+                    self.reclaim(4);
+                    self.complete();
+                    if attempt > 1000 {
+                        // Store full, everything dirty: the budget is passed.
+                        self.pager.set_frame_limit(self.pager.frame_limit() + 8);
+                    }
+                }
+            }
+            self.check();
+        }
+        unreachable!()
+    }
+
+    fn read(&mut self, page: PageNo) {
+        if self.touch(page) {
+            let wanted = self.model.get(&page).copied().unwrap_or(0);
+            assert_eq!(self.mapped[&page], wanted, "{page:?} holds other bytes");
+        } else {
+            assert!(self.failing > 0, "{page:?} was poisoned by nobody");
+            // The program gives up on it.
+            self.discard(PageRange::one(page));
+        }
+    }
+
+    fn write(&mut self, page: PageNo, bytes: Bytes) {
+        if self.touch(page) {
+            self.mapped.insert(page, bytes);
+            self.model.insert(page, bytes);
+        } else {
+            self.discard(PageRange::one(page));
+        }
+    }
+
+    fn discard(&mut self, range: PageRange) {
+        let pool = &mut self.pool;
+        self.pager.discard(range, |_, state| {
+            if let State::Parked { frame, .. } = state {
+                pool.remove(&frame);
+            }
+        });
+        for page in range.pages() {
+            self.mapped.remove(&page);
+            self.model.remove(&page);
+        }
+    }
+
+    fn remap(&mut self, from: u64, to: u64) {
+        let count = PAGES / 2;
+        self.pager.remap(PageRange { start: PageNo(from), count }, PageNo(to));
+        for offset in 0..count {
+            let (old, new) = (PageNo(from + offset), PageNo(to + offset));
+            for map in [&mut self.mapped, &mut self.model] {
+                if let Some(bytes) = map.remove(&old) {
+                    map.insert(new, bytes);
+                }
+            }
+        }
+    }
+
+    fn check(&self) {
+        self.pager.check_invariants(&HashMap::new());
+    }
+}
+
+fn run(seed: u64, steps: u64, frames: u32, slots: u32, failing: u64) {
+    let mut twin = Twin::new(seed, frames, slots, failing);
+    let mut away = false;
+    for _ in 0..steps {
+        let base = |page: u64| {
+            let home = page >= PAGES / 2 || !away;
+            PageNo(if home { HOME + page } else { AWAY + page })
+        };
+        let start = twin.random.below(PAGES);
+        match twin.random.below(20) {
+            0..=4 => twin.read(base(start)),
+            5..=8 => {
+                let bytes = twin.random.below(1000);
+                twin.write(base(start), bytes);
+            }
+            9 | 10 => (start..PAGES.min(start + 40)).for_each(|page| twin.read(base(page))),
+            11 => (start.saturating_sub(40)..start).rev().for_each(|page| twin.read(base(page))),
+            12 => (start..PAGES).step_by(5).take(12).for_each(|page| twin.read(base(page))),
+            13 => {
+                let bytes = twin.random.next();
+                (start..PAGES.min(start + 60)).for_each(|page| twin.write(base(page), bytes ^ page));
+            }
+            14 => {
+                let count = 1 + twin.random.below(20);
+                (start..PAGES.min(start + count)).for_each(|page| twin.discard(PageRange::one(base(page))));
+            }
+            15 => twin.reclaim(3),
+            16 => twin.complete(),
+            17 => {
+                let rights = if twin.random.below(3) == 0 { Rights::Restricted } else { Rights::ReadWrite };
+                twin.pager.set_rights(PageRange { start: base(start), count: 10 }, rights);
+            }
+            18 => {
+                let limit = frames / 2 + twin.random.below(u64::from(frames)) as u32;
+                twin.pager.set_frame_limit(limit.max(8));
+            }
+            _ if twin.random.below(8) == 0 => {
+                if away {
+                    twin.remap(AWAY, HOME)
+                } else {
+                    twin.remap(HOME, AWAY)
+                }
+                away = !away;
+            }
+            _ => {}
+        }
+        twin.check();
+    }
+    for base in [HOME, AWAY] {
+        twin.discard(PageRange { start: PageNo(base), count: PAGES });
+    }
+    while !twin.transfers.is_empty() {
+        twin.complete();
+    }
+    twin.check();
+    assert_eq!((twin.pager.frames_used(), twin.pager.slots_used(), twin.pager.pages_touched()), (0, 0, 0));
+    assert!(twin.pool.is_empty());
+}
+
+fn steps() -> u64 {
+    std::env::var("OUTCORE_TEST_STEPS").ok().and_then(|steps| steps.parse().ok()).unwrap_or(400)
+}
+
+#[test]
+fn random_operations_keep_every_byte() {
+    for seed in 0..12 {
+        println!("seed {seed}");
+        run(seed, steps(), 16 + 8 * (seed as u32 % 6), 4096, 0);
+    }
+}
+
+#[test]
+fn a_failing_store_gives_no_wrong_byte() {
+    for seed in 100..108 {
+        println!("seed {seed}");
+        run(seed, steps(), 48, 4096, 15);
+    }
+}
+
+#[test]
+fn a_full_store_loses_nothing() {
+    for seed in 200..204 {
+        println!("seed {seed}");
+        run(seed, steps(), 32, 60, 0);
+    }
+}
+
+#[test]
+fn a_second_scan_of_clean_pages_writes_nothing() {
+    let mut twin = Twin::new(1, 256, 4096, 0);
+    let pages = || (0..PAGES).map(|page| PageNo(HOME + page));
+    pages().for_each(|page| twin.write(page, page.0));
+    pages().for_each(|page| twin.read(page));
+    let before = twin.pager.counters().swap_outs;
+    pages().for_each(|page| twin.read(page));
+    // Only what the first scan left dirty in memory may still be written.
+    assert!(twin.pager.counters().swap_outs - before <= 256);
+}
+
+#[test]
+fn a_parked_page_that_is_touched_survives_and_one_that_is_not_leaves() {
+    let mut twin = Twin::new(2, 64, 4096, 0);
+    let hot = PageNo(HOME);
+    for page in 0..PAGES {
+        twin.write(PageNo(HOME + page), page + 1);
+        twin.read(hot);
+        twin.reclaim(1);
+        twin.complete();
+    }
+    let counters = twin.pager.counters();
+    assert!(counters.rescues > 0, "the hot page was parked and came back: {counters:?}");
+    assert!(matches!(twin.pager.state(PageNo(HOME + 1)), State::Swapped { .. }));
+}
