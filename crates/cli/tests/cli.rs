@@ -316,7 +316,7 @@ fn signals_are_passed_on() {
     if !can_start() {
         return;
     }
-    for (signal, name) in [(15, "TERM"), (1, "HUP"), (2, "INT"), (10, "USR1"), (12, "USR2")] {
+    for (signal, name) in [(15, "TERM"), (1, "TERM"), (2, "INT"), (10, "USR1"), (12, "USR2")] {
         let script =
             format!("trap 'echo got {name}; exit 7' {name}; echo ready; while :; do sleep 0.05; done");
         let mut child = outcore(&["run", "--ram", "64M", "--report", "none", "--", "sh", "-c", &script])
@@ -361,7 +361,7 @@ fn signal_settings_are_the_callers() {
         return;
     }
     let settings = ["-E", "^Sig(Blk|Ign|Cgt):", "/proc/self/status"];
-    for ignored in ["", "trap '' PIPE HUP; "] {
+    for ignored in ["", "trap '' PIPE TERM; "] {
         let script = format!("{ignored}exec \"$@\"");
         let through = |command: &[&str]| {
             let output = Command::new("sh").args(["-c", &script, "sh"]).args(command).output().unwrap();
