@@ -316,11 +316,16 @@ fn signals_are_passed_on() {
     if !can_start() {
         return;
     }
-    // Not SIGHUP: a shell cannot trap what was ignored when it started, as under nohup.
-    for (signal, name) in [(15, "TERM"), (2, "INT"), (10, "USR1"), (12, "USR2")] {
+    for (signal, name) in [(15, "TERM"), (1, "HUP"), (2, "INT"), (10, "USR1"), (12, "USR2")] {
         let script =
             format!("trap 'echo got {name}; exit 7' {name}; echo ready; while :; do sleep 0.05; done");
-        let mut child = outcore(&["run", "--ram", "64M", "--report", "none", "--", "sh", "-c", &script])
+        // A shell cannot trap what was ignored when it started, as under nohup.
+        let mut child = Command::new("env")
+            .arg(format!("--default-signal={name}"))
+            .arg(env!("CARGO_BIN_EXE_outcore"))
+            .args(["run", "--ram", "64M", "--report", "none", "--", "sh", "-c", &script])
+            .env_remove("TMPDIR")
+            .env_remove("LD_PRELOAD")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
