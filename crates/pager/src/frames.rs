@@ -111,7 +111,7 @@ impl Frames {
         }
     }
 
-    /// A frame for `page`, in no list until [`Self::enqueue`]; takes it even past the limit.
+    /// A frame for `page`, in no queue until [`Self::move_to`]; takes it even past the limit.
     pub(crate) fn take(&mut self, page: PageNo) -> FrameNo {
         let number = if self.free.head == NONE {
             let number = self.table.len() as u32;
