@@ -6,7 +6,7 @@ use crate::pool::Pool;
 use pager::{FrameNo, PageNo, PageRange, Pager, Rights, State};
 use std::time::Instant;
 use store::{Digester, Store};
-use sys::maps::{Reservation, Statm};
+use sys::maps::{Pagemap, Reservation, Statm};
 use sys::uffd::Uffd;
 
 /// How pages get between arena and pool.
@@ -61,6 +61,7 @@ pub(crate) struct Live {
     /// Forks are announced; otherwise managed memory is not inherited at all.
     pub(crate) children_are_served: bool,
     pub(crate) statm: Statm,
+    pub(crate) pagemap: Pagemap,
     pub(crate) limits: Limits,
     pub(crate) tally: Tally,
 }
@@ -87,6 +88,8 @@ pub(crate) struct Tally {
     pub(crate) stall_ns: u64,
     pub(crate) busy_moves: u64,
     pub(crate) peak_touched: u64,
+    /// Discards and unmappings made past the preload library.
+    pub(crate) raw_changes: u64,
     /// Consecutive rounds in which reclaim was needed and freed nothing.
     pub(crate) stuck_rounds: u32,
 }

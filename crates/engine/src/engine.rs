@@ -8,8 +8,8 @@ use crate::settings::Settings;
 use crate::signals::Blocked;
 use crate::takeover::MIN_FRAMES;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use pager::{Commit, Config, Pager, Rights};
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
+use pager::{Commit, Config, PageRange, Pager, Rights};
 use rustix::io::Errno;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
@@ -48,7 +48,6 @@ pub struct Engine {
 }
 
 static RECORD: AtomicPtr<Record> = AtomicPtr::new(ptr::null_mut());
-static UNREPORTED: AtomicU32 = AtomicU32::new(0);
 
 /// This process's part of the status page.
 pub(crate) fn record() -> Option<&'static Record> {
@@ -59,14 +58,9 @@ pub(crate) fn record() -> Option<&'static Record> {
 /// Leaves a message for the supervisor to print; the program's own descriptors are
 /// not ours to write to.
 pub(crate) fn say(text: &str) {
-    match record() {
-        Some(record) => {
-            record.degraded.store(1, Ordering::Relaxed);
-            record.say(text);
-        }
-        None => {
-            UNREPORTED.fetch_add(1, Ordering::Relaxed);
-        }
+    if let Some(record) = record() {
+        record.degraded.store(1, Ordering::Relaxed);
+        record.say(text);
     }
 }
 
@@ -227,15 +221,22 @@ impl Engine {
     /// # Errors
     /// What `madvise(2)` says.
     pub fn discard(&self, addr: usize, len: usize) -> Result<(), Errno> {
-        let told = self.stage() != Stage::Paging || self.announces_discards.load(Ordering::Acquire) != 0;
-        if told {
-            // Nothing to tell, or the kernel tells the pager thread before it drops anything.
+        if self.stage() == Stage::Off {
             return maps::dont_need(addr, len);
         }
-        let _blocked = Blocked::all();
-        let mut core = self.lock_core();
-        core.discard(pages_of(addr, len));
+        let _change = self.change(addr, len);
+        if self.stage() == Stage::Paging && self.announces_discards.load(Ordering::Acquire) == 0 {
+            self.lock_core().discard(pages_of(addr, len));
+        }
         maps::dont_need(addr, len)
+    }
+
+    /// Says that this thread is about to change what is mapped there, until dropped.
+    fn change(&self, addr: usize, len: usize) -> Change<'_> {
+        let blocked = Blocked::all();
+        let range = pages_of(addr, len);
+        self.lock_core().pager.begin_change(range);
+        Change { engine: self, range, _blocked: blocked }
     }
 
     /// Before `fork`, with the heap's locks held. Must be followed by one of the
@@ -246,6 +247,20 @@ impl Engine {
         // A pager that pages must be able to read the fork's announcement.
         let core = (self.stage() != Stage::Paging).then(|| self.lock_core());
         ForkGuard { engine: self, core, _address_space: address_space, _blocked: blocked }
+    }
+}
+
+/// A change of the address space under way in this thread.
+#[derive(Debug)]
+pub struct Change<'a> {
+    engine: &'a Engine,
+    range: PageRange,
+    _blocked: Blocked,
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        self.engine.lock_core().pager.end_change(self.range);
     }
 }
 
@@ -328,6 +343,13 @@ impl AddressSpace<'_> {
                 self.ring();
             }
         }
+    }
+
+    /// The caller is about to unmap, move or replace what is mapped there; it is left
+    /// alone until the result is dropped.
+    #[must_use]
+    pub fn changing(&self, addr: usize, len: usize) -> Change<'_> {
+        self.engine.change(addr, len)
     }
 
     /// What was mapped at `addr` is gone, or something of another kind is there now.

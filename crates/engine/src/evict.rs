@@ -9,7 +9,7 @@ use crate::pool::PlaceRun;
 use pager::{Content, Eviction, FrameNo, PageNo, PageRange, Pager, Parking, SlotNo, State};
 use sys::aio::Direction;
 use sys::maps;
-use sys::uffd::{MoveFlags, Protect, Stop};
+use sys::uffd::{Protect, Stop, Witness};
 
 /// Pages parked in one call.
 const PARK_RUN: u32 = 64;
@@ -93,7 +93,8 @@ impl Live {
             let len = (run.count - done) as usize * PAGE;
             // SAFETY: the pool run is empty and ours. The program may touch the
             // source at any time: a page is mapped or moved, never in between.
-            let transfer = unsafe { self.pool_side.move_pages(dst, addr_of(page), len, MoveFlags::empty()) };
+            let transfer =
+                unsafe { self.pool_side.move_pages(dst, addr_of(page), len, Witness::Destination) };
             let moved = (transfer.done / PAGE) as u32;
             for (offset, place) in run.places().enumerate().skip(done as usize).take(moved as usize) {
                 let page = range.start.plus(offset as u64);
@@ -105,9 +106,6 @@ impl Live {
             done += moved;
             let Some(stop) = transfer.stop.filter(|_| done < run.count) else { continue };
             let page = range.start.plus(u64::from(done));
-            if stop == Stop::Again && moved > 0 {
-                continue;
-            }
             if stop == Stop::Busy && retried != Some(page) {
                 // Shared since a fork, most likely: writing to it in place ends
                 // that. Never over a hole, which would be our own fault to serve.

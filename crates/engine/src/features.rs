@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use std::time::Instant;
 use store::{Digester, FaultPlan, FileOptions, Store};
 use sys::aio::Aio;
-use sys::maps::{Reservation, Statm};
+use sys::maps::{Pagemap, Reservation, Statm};
 use sys::status::feature;
 use sys::uffd::{Features, Source, Uffd};
 
@@ -122,6 +122,7 @@ pub(crate) fn open(settings: &Settings, frames: u32, slots: u64) -> Result<(Live
         children: Children::default(),
         children_are_served: arena.forks,
         statm: Statm::open().map_err(failed("/proc/self/statm cannot be opened"))?,
+        pagemap: Pagemap::open().map_err(failed("/proc/self/pagemap cannot be opened"))?,
         limits: Limits {
             budget_bytes: settings.ram_bytes,
             next_sample: Instant::now(),

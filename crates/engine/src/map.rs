@@ -6,8 +6,8 @@ use crate::core::{Live, Mechanism, addr_of};
 use crate::engine::die;
 use crate::pool::PlaceRun;
 use pager::{Fault, PageNo, PageRange, Pager, Rights, State};
-use sys::maps;
-use sys::uffd::{CopyFlags, MoveFlags, Stop};
+use sys::maps::{self, PageState};
+use sys::uffd::{CopyFlags, Stop, Witness};
 
 /// Tries to move a page on which the device's pin may still rest for an instant.
 const BUSY_TRIES: u32 = 64;
@@ -41,7 +41,7 @@ impl Live {
             Fault::Resident => self.resolve_spurious(pager, page),
             Fault::Poisoned => self.poison(page),
             Fault::Unmanaged => self.resolve_unmanaged(page),
-            Fault::NoFrame => self.defer(page),
+            Fault::NoFrame | Fault::Changing => self.defer(page),
         }
     }
 
@@ -74,7 +74,7 @@ impl Live {
                 // program's is there; the pool run is ours alone and zeroed.
                 let transfer = unsafe {
                     let len = (run.count - done) as usize * PAGE;
-                    self.arena.move_pages(addr_of(page), src, len, MoveFlags::empty())
+                    self.arena.move_pages(addr_of(page), src, len, Witness::Source)
                 };
                 done += (transfer.done / PAGE) as u32;
                 if transfer.stop.is_some() && done < run.count {
@@ -147,9 +147,8 @@ impl Live {
         if movable {
             // SAFETY: the frames are those of the destination's pages, whose bytes
             // they hold; only the pager thread touches the pool.
-            let transfer = unsafe {
-                self.arena.move_pages(addr_of(first), src, count as usize * PAGE, MoveFlags::empty())
-            };
+            let transfer =
+                unsafe { self.arena.move_pages(addr_of(first), src, count as usize * PAGE, Witness::Source) };
             done = (transfer.done / PAGE) as u64;
         }
         for page in PageRange::between(first, first.plus(count)).pages() {
@@ -191,7 +190,7 @@ impl Live {
     fn move_in(&mut self, page: PageNo, src: usize) -> Landing {
         for _ in 0..BUSY_TRIES {
             // SAFETY: as in `map_run`.
-            let transfer = unsafe { self.arena.move_pages(addr_of(page), src, PAGE, MoveFlags::empty()) };
+            let transfer = unsafe { self.arena.move_pages(addr_of(page), src, PAGE, Witness::Source) };
             match transfer.stop {
                 None => return Landing::Moved,
                 Some(Stop::Busy) => {
@@ -221,8 +220,22 @@ impl Live {
     }
 
     /// A fault on a page held to be mapped: it has been mapped since, or the kernel
-    /// dropped it at the program's wish, and it reads as zeros.
+    /// dropped it at the program's wish, and it reads as zeros. Nothing is at rest
+    /// where a discard is under way that was made by the names that the preload
+    /// library has; others explain an absent page, and without them it is lost.
     fn resolve_spurious(&mut self, pager: &mut Pager, page: PageNo) {
+        if self.mechanism == Mechanism::Move && self.tally.raw_changes == 0 {
+            match self.pagemap.present(addr_of(page)) {
+                Ok(PageState::Present) => drop(self.arena.wake(addr_of(page), PAGE)),
+                Ok(PageState::Absent) => die(&format!(
+                    "the page at {:#x} should be in memory and is not: a fault of Outcore's. \
+                     The program is stopped, because it would read zeros there",
+                    addr_of(page)
+                )),
+                Err(_) => die("/proc/self/pagemap cannot be read, so a fault cannot be explained"),
+            }
+            return;
+        }
         match self.copy_in(page, self.zeros.addr()) {
             Landing::Moved | Landing::Copied => {
                 pager.vanished(page);

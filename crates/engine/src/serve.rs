@@ -79,6 +79,12 @@ fn watch(engine: &Engine) {
     }
     let _address_space = engine.lock_address_space();
     let mut core = engine.lock_core();
+    // Discards that began before there was anybody to tell.
+    while core.pager.is_changing() {
+        drop(core);
+        std::thread::sleep(RETRY);
+        core = engine.lock_core();
+    }
     let Core { pager, live: Some(live), .. } = &mut *core else { die("the pager thread lost its means") };
     // SAFETY: the doorbell is ours; this thread serves it.
     let bell = unsafe { live.bell.register(engine.doorbell.addr(), PAGE, sys::uffd::Register::Missing) };
@@ -151,10 +157,17 @@ impl Live {
             for index in 0..count {
                 match events.take(index) {
                     Event::Fault { addr, .. } => faults.push(page_of(addr)),
-                    Event::Remove { start, end } => self.removed(pager, start, end, false),
-                    Event::Unmap { start, end } => self.removed(pager, start, end, true),
+                    Event::Remove { start, end } => {
+                        self.note_change(pager, start, end);
+                        self.removed(pager, start, end, false);
+                    }
+                    Event::Unmap { start, end } => {
+                        self.note_change(pager, start, end);
+                        self.removed(pager, start, end, true);
+                    }
                     Event::Remap { from, to, len } => {
                         let (old, new) = (pages_of(from, len), pages_of(to, len));
+                        self.note_change(pager, from, from + len);
                         if new.count > 0 && old.count > 0 {
                             self.removed(pager, to, to + len, true);
                             pager.remap(old, new.start);
@@ -167,6 +180,11 @@ impl Live {
             }
         }
         total
+    }
+
+    /// When a change ends that nobody said would begin is not known.
+    fn note_change(&mut self, pager: &Pager, start: usize, end: usize) {
+        self.tally.raw_changes += u64::from(!pager.knows_change(pages_of(start, end - start)));
     }
 
     fn removed(&mut self, pager: &mut Pager, start: usize, end: usize, area: bool) {

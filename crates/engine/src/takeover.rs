@@ -6,7 +6,7 @@ use crate::engine::{die, say};
 use pager::{Area, PageRange, Pager};
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
-use sys::maps::{self, Pagemap};
+use sys::maps;
 use sys::uffd::Register;
 
 /// What threads can touch per second, all together: to decide how long sampling may pause.
@@ -29,9 +29,6 @@ pub(crate) fn pause_before_budget(rss_bytes: u64, budget_bytes: u64) -> Option<D
 impl Live {
     /// Registers every area and takes over what is resident as it is.
     pub(crate) fn take_over(&mut self, pager: &mut Pager) {
-        let Ok(pagemap) = Pagemap::open() else {
-            die("/proc/self/pagemap cannot be opened, so what is resident cannot be found");
-        };
         for area in pager.areas().collect::<Vec<Area>>() {
             if !self.register(area.range) {
                 // Not what we were told it is (unmapped or replaced by a raw system
@@ -40,7 +37,7 @@ impl Live {
                 continue;
             }
             let (start, end) = (addr_of(area.range.start), addr_of(area.range.end()));
-            let adopted = pagemap.scan_present(start, end, |from, to| {
+            let adopted = self.pagemap.scan_present(start, end, |from, to| {
                 PageRange::between(page_of(from), page_of(to)).pages().for_each(|page| pager.adopt(page));
             });
             if adopted.is_err() {

@@ -29,6 +29,8 @@ pub enum Fault {
     Unmanaged,
     /// Every frame is in use: reclaim, and ask again.
     NoFrame,
+    /// What is mapped there is being changed: ask again after [`Pager::end_change`].
+    Changing,
 }
 
 /// A page to be read from the store.
@@ -49,6 +51,9 @@ impl Pager {
         let Some(area) = self.areas.find(page) else {
             return Fault::Unmanaged;
         };
+        if self.changes.touch(page) {
+            return Fault::Changing;
+        }
         match self.table.get(page) {
             State::Untouched => self.fault_untouched(page, area),
             State::Parked { ahead, .. } => self.fault_parked(page, area, ahead),
@@ -104,7 +109,8 @@ impl Pager {
         let mut count = 0;
         while count < window {
             let Some(next) = step(count) else { break };
-            if !area.range.contains(next) || self.table.get(next) != State::Untouched {
+            let free = area.range.contains(next) && self.table.get(next) == State::Untouched;
+            if !free || self.changes.touch(next) {
                 break;
             }
             let frame = self.frames.take(next);
@@ -139,7 +145,7 @@ impl Pager {
                     _ => break,
                 };
                 let State::Parked { ahead: true, .. } = self.table.get(next) else { break };
-                if !area.range.contains(next) {
+                if !area.range.contains(next) || self.changes.touch(next) {
                     break;
                 }
                 self.unpark(next);

@@ -24,6 +24,7 @@
 //!   when it leaves again, nothing is written.
 
 mod area;
+mod changes;
 mod counters;
 mod discard;
 mod entry;

@@ -1,6 +1,7 @@
 //! The pager: its tables, its limits, and the questions that change nothing.
 
 use crate::area::{Area, Areas, Rights};
+use crate::changes::Changes;
 use crate::counters::Counters;
 use crate::entry::{NUMBER_LIMIT, State};
 use crate::fault::Read;
@@ -45,6 +46,7 @@ pub struct Pager {
     pub(crate) frames: Frames,
     pub(crate) slots: Slots,
     pub(crate) areas: Areas,
+    pub(crate) changes: Changes,
     pub(crate) streams: Streams,
     pub(crate) counters: Counters,
     /// What the last call asked to be read; capacity [`MAX_READS`], never grown.
@@ -71,6 +73,7 @@ impl Pager {
             frames: Frames::new(0),
             slots: Slots::new(config.slots),
             areas: Areas::default(),
+            changes: Changes::new(),
             streams: Streams::new(MAX_WINDOW),
             counters: Counters::default(),
             reads: Vec::with_capacity(MAX_READS),
@@ -200,6 +203,28 @@ impl Pager {
     /// Pages of pinned areas.
     pub fn pages_pinned(&self) -> u64 {
         self.areas.iter().filter(|area| area.pinned).map(|area| area.range.count).sum()
+    }
+
+    /// The program begins to change what is mapped in `range`: until [`Self::end_change`]
+    /// nothing there is parked, and faults there are [`Fault::Changing`](crate::Fault).
+    /// Allocates beyond 64 at once.
+    pub fn begin_change(&mut self, range: PageRange) {
+        self.changes.begin(range);
+    }
+
+    /// The end of the change begun with the same `range`.
+    pub fn end_change(&mut self, range: PageRange) {
+        self.changes.end(range);
+    }
+
+    /// Whether all of `range` is being changed by one who said so.
+    pub fn knows_change(&self, range: PageRange) -> bool {
+        self.changes.cover(range)
+    }
+
+    /// Whether any range is being changed.
+    pub fn is_changing(&self) -> bool {
+        self.changes.any()
     }
 
     /// Promises `pages` of memory. False, and nothing changed, when commit is

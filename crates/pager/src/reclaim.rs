@@ -74,13 +74,16 @@ impl Pager {
             let follower = self.frames.after(frame);
             self.frames.move_to(frame, Queue::Resident);
             let Some(area) = self.areas.find(page).filter(|area| area.evictable()) else { continue };
+            if self.changes.touch(page) {
+                continue;
+            }
             let (mut first, mut last) = (page, page);
             let mut next = follower.filter(|next| *next != frame);
             while let Some(frame) = next
                 && last.0 - first.0 + 1 < u64::from(most)
             {
                 let page = self.frames.page(frame);
-                if !area.range.contains(page) {
+                if !area.range.contains(page) || self.changes.touch(page) {
                     break;
                 } else if page == last.plus(1) {
                     last = page;

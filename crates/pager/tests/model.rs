@@ -45,6 +45,8 @@ struct Twin {
     random: Random,
     /// One transfer in so many fails; 0: none.
     failing: u64,
+    /// A discard that has been announced: what is mapped stays so until its end.
+    changing: Option<PageRange>,
 }
 
 const PAGES: u64 = 400;
@@ -70,6 +72,7 @@ impl Twin {
             model: HashMap::new(),
             random: Random(seed),
             failing,
+            changing: None,
         }
     }
 
@@ -149,6 +152,7 @@ impl Twin {
             }
             if let Parking::Pages(range) = self.pager.next_parking(8) {
                 for page in range.pages() {
+                    assert!(!self.changing(page), "{page:?} is parked amid a change");
                     match self.mapped.remove(&page) {
                         // Pinned: it stays.
                         Some(bytes) if self.random.below(20) == 0 => drop(self.mapped.insert(page, bytes)),
@@ -185,6 +189,10 @@ impl Twin {
     fn touch(&mut self, page: PageNo) -> bool {
         for attempt in 0.. {
             assert!(attempt < 10_000, "{page:?} never comes: {:?}", self.pager.state(page));
+            if self.changing(page) {
+                assert_eq!(self.pager.fault(page), Fault::Changing);
+                self.end_change();
+            }
             if self.mapped.contains_key(&page) {
                 return true;
             }
@@ -192,7 +200,10 @@ impl Twin {
                 Fault::Zero(range) => {
                     assert!(range.contains(page));
                     assert!(self.pager.frames_used() <= self.pager.frame_limit());
-                    range.pages().for_each(|page| assert!(self.mapped.insert(page, 0).is_none()));
+                    for page in range.pages() {
+                        assert!(!self.changing(page), "{page:?} is mapped amid a change");
+                        assert!(self.mapped.insert(page, 0).is_none());
+                    }
                 }
                 Fault::Map(range) => {
                     assert!(range.contains(page));
@@ -210,7 +221,7 @@ impl Twin {
                     self.mapped.insert(page, 0);
                 }
                 Fault::Poisoned => return false,
-                Fault::Unmanaged => panic!("{page:?} is in the area"),
+                Fault::Unmanaged | Fault::Changing => panic!("{page:?} is in the area and at rest"),
                 Fault::NoFrame => {
                     self.reclaim(4);
                     self.complete();
@@ -245,6 +256,30 @@ impl Twin {
         }
     }
 
+    fn changing(&self, page: PageNo) -> bool {
+        self.changing.is_some_and(|range| range.contains(page))
+    }
+
+    /// As the kernel does it: announced first, done later.
+    fn begin_change(&mut self, range: PageRange) {
+        self.end_change();
+        self.pager.begin_change(range);
+        self.changing = Some(range);
+        let mapped = self.mapped.clone();
+        self.discard(range);
+        self.mapped = mapped;
+    }
+
+    fn end_change(&mut self) {
+        if let Some(range) = self.changing.take() {
+            for page in range.pages() {
+                self.mapped.remove(&page);
+            }
+            self.pager.end_change(range);
+            assert!(!self.pager.is_changing());
+        }
+    }
+
     fn discard(&mut self, range: PageRange) {
         let pool = &mut self.pool;
         self.pager.discard(range, |_, state| {
@@ -260,6 +295,7 @@ impl Twin {
 
     fn remap(&mut self, from: u64, to: u64) {
         let count = PAGES / 2;
+        self.end_change();
         self.pager.remap(PageRange { start: PageNo(from), count }, PageNo(to));
         for offset in 0..count {
             let (old, new) = (PageNo(from + offset), PageNo(to + offset));
@@ -285,7 +321,7 @@ fn run(seed: u64, steps: u64, frames: u32, slots: u32, failing: u64) {
             PageNo(if home { HOME + page } else { AWAY + page })
         };
         let start = twin.random.below(PAGES);
-        match twin.random.below(20) {
+        match twin.random.below(21) {
             0..=4 => twin.read(base(start)),
             5..=8 => {
                 let bytes = twin.random.below(1000);
@@ -303,6 +339,12 @@ fn run(seed: u64, steps: u64, frames: u32, slots: u32, failing: u64) {
                 (start..PAGES.min(start + count)).for_each(|page| twin.discard(PageRange::one(base(page))));
             }
             15 => twin.reclaim(3),
+            20 => {
+                // Not across the two halves, which may lie apart.
+                let half = (PAGES / 2 - start % (PAGES / 2)).min(20);
+                let range = PageRange { start: base(start), count: 1 + twin.random.below(half) };
+                twin.begin_change(range);
+            }
             16 => twin.complete(),
             17 => {
                 let rights = if twin.random.below(3) == 0 { Rights::Restricted } else { Rights::ReadWrite };
@@ -324,6 +366,7 @@ fn run(seed: u64, steps: u64, frames: u32, slots: u32, failing: u64) {
         }
         twin.check();
     }
+    twin.end_change();
     for base in [HOME, AWAY] {
         twin.discard(PageRange { start: PageNo(base), count: PAGES });
     }

@@ -71,8 +71,10 @@ unsafe extern "C" fn mmap(
     }
     let space = engine.address_space();
     let replaced = if fixed { space.promised_bytes(addr as usize, round_up(len)) } else { 0 };
+    let change = fixed.then(|| space.changing(addr as usize, round_up(len)));
     // SAFETY: as the caller's.
     let mapped = unsafe { raw_mmap(addr, len, prot, flags, fd, off) };
+    drop(change);
     if mapped == libc::MAP_FAILED {
         engine.renounce(promised);
         return mapped;
@@ -109,7 +111,9 @@ unsafe extern "C" fn munmap(addr: *mut c_void, len: size_t) -> c_int {
     let Some(engine) = engine() else { return raw() };
     let space = engine.address_space();
     let promised = space.promised_bytes(addr as usize, round_up(len));
+    let change = space.changing(addr as usize, round_up(len));
     let result = raw();
+    drop(change);
     if result == 0 {
         space.unmapped(addr as usize, round_up(len));
         engine.renounce(promised);
@@ -143,7 +147,9 @@ unsafe extern "C" fn mremap(
     if !engine.promise(grown as u64) {
         return out_of_memory(libc::MAP_FAILED);
     }
+    let change = space.changing(start, old_len);
     let result = raw();
+    drop(change);
     if result == libc::MAP_FAILED {
         engine.renounce(grown as u64);
         return result;

@@ -120,6 +120,37 @@ pub fn dont_need(addr: usize, len: usize) -> Result<(), Errno> {
     advise(addr, len, Advice::LinuxDontNeed)
 }
 
+/// Whether an address has a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// A page is mapped there.
+    Present,
+    /// The next touch is a fault.
+    Absent,
+}
+
+/// Bytes from `addr` on whose pages are as `wanted`, of anonymous memory that nobody
+/// changes meanwhile. Zero where mincore(2) refuses to say.
+pub fn leading(addr: usize, len: usize, wanted: Presence) -> usize {
+    let mut states = [0u8; 64];
+    let mut found = 0;
+    while found < len {
+        let pages = ((len - found) / PAGE).min(states.len());
+        // SAFETY: the kernel writes one byte a page, for which there is room.
+        let told = unsafe { libc::mincore((addr + found) as *mut c_void, pages * PAGE, states.as_mut_ptr()) };
+        if told != 0 {
+            break;
+        }
+        let bit = u8::from(wanted == Presence::Present);
+        let same = states[..pages].iter().take_while(|state| **state & 1 == bit).count();
+        found += same * PAGE;
+        if same < pages {
+            break;
+        }
+    }
+    found
+}
+
 /// `/proc/self/statm`, opened once.
 #[derive(Debug)]
 pub struct Statm {

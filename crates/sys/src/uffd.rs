@@ -4,6 +4,7 @@
 //! The kernel answers in two places: the ioctl's errno, and a signed out-field that
 //! holds either the bytes done or a negated errno. [`Transfer`] is both, decoded.
 
+use crate::maps::{self, Presence};
 use core::mem::{MaybeUninit, size_of};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -64,15 +65,6 @@ bitflags::bitflags! {
         const _ = !0;
     }
 
-    /// How [`Uffd::move_pages`] moves.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct MoveFlags: u64 {
-        /// Leave waiting threads asleep.
-        const DONT_WAKE = 1;
-        /// Skip absent pages of the source.
-        const ALLOW_SRC_HOLES = 2;
-    }
-
     /// How [`Uffd::copy`] copies.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct CopyFlags: u64 {
@@ -122,6 +114,15 @@ pub enum Stop {
     NoMemory,
     /// Something else.
     Other(Errno),
+}
+
+/// The side of a move that only the caller touches, and that so shows what has moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// What is absent has moved.
+    Source,
+    /// What is present has moved.
+    Destination,
 }
 
 /// What a copy or move did.
@@ -428,12 +429,43 @@ impl Uffd {
 
     /// Moves whole pages, which leave holes behind, and wakes who waits for them.
     ///
+    /// Linux 6.18 can move pages without counting them: when a page is just being
+    /// migrated it waits, moves a batch, takes the earlier EAGAIN for the outcome,
+    /// tries once more and finds its own work in the way (`move_pages` in
+    /// `mm/userfaultfd.c`). So where it reports an obstacle, `witness` is asked what
+    /// has really moved.
+    ///
     /// # Safety
     /// The bytes of the source must be what the owner of the destination expects
-    /// there; nobody may rely on the source afterwards.
-    pub unsafe fn move_pages(&self, dst: usize, src: usize, len: usize, flags: MoveFlags) -> Transfer {
-        // SAFETY: the caller's contract.
-        unsafe { self.transfer(5, dst, src, len, flags.bits()) }
+    /// there; nobody may rely on the source afterwards. Nobody but the caller may touch
+    /// the side that is the witness; it held no page before if it is the destination,
+    /// and all of them if it is the source.
+    pub unsafe fn move_pages(&self, dst: usize, src: usize, len: usize, witness: Witness) -> Transfer {
+        let mut done = 0;
+        while done < len {
+            // SAFETY: the caller's contract.
+            let counted = unsafe { self.transfer(5, dst + done, src + done, len - done, 0) };
+            done += counted.done;
+            match counted.stop {
+                None => break,
+                // Where some was done, only the next call tells the reason.
+                Some(Stop::Again) if counted.done > 0 => {}
+                Some(stop @ (Stop::Exists | Stop::Absent)) => {
+                    let uncounted = match witness {
+                        Witness::Source => maps::leading(src + done, len - done, Presence::Absent),
+                        Witness::Destination => maps::leading(dst + done, len - done, Presence::Present),
+                    };
+                    if uncounted == 0 {
+                        return Transfer { done, stop: Some(stop) };
+                    }
+                    // Cannot fail for a range that pages have just been moved to.
+                    let _ = self.wake(dst + done, uncounted);
+                    done += uncounted;
+                }
+                Some(stop) => return Transfer { done, stop: Some(stop) },
+            }
+        }
+        Transfer { done, stop: None }
     }
 
     /// Copies whole pages to where none are, and wakes who waits for them.
