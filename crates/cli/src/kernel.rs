@@ -1,9 +1,8 @@
-#![expect(unsafe_code, reason = "signals, wait4 and a shared mapping have no safe interface")]
+#![expect(unsafe_code, reason = "signals and wait4 have no safe interface")]
 //! The launcher's unsafe calls, each behind a safe function.
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap};
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -178,13 +177,6 @@ pub(crate) fn send(pid: i32, signal: i32) {
 pub(crate) fn shared_status_page() -> Result<(OwnedFd, &'static StatusPage), Errno> {
     let fd = memfd_create("outcore-status", MemfdFlags::CLOEXEC)?;
     ftruncate(&fd, size_of::<StatusPage>() as u64)?;
-    let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
-    // SAFETY: a fresh mapping at an address of the kernel's choice. It is never
-    // unmapped, as large as the type, page-aligned, full of zeros, which every field
-    // allows, and made of atomics only, which others may write at any time.
-    let page = unsafe {
-        let page = mmap(null_mut(), size_of::<StatusPage>(), protection, flags, &fd, 0)?;
-        &*page.cast::<StatusPage>()
-    };
+    let page = StatusPage::map(&fd)?;
     Ok((fd, page))
 }

@@ -3,6 +3,7 @@
 use crate::children::Children;
 use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
+use crate::wait::Demand;
 use pager::{FrameNo, PageNo, PageRange, Pager, Rights, State};
 use std::time::Instant;
 use store::{Digester, Store};
@@ -64,6 +65,7 @@ pub(crate) struct Live {
     pub(crate) pagemap: Pagemap,
     pub(crate) limits: Limits,
     pub(crate) tally: Tally,
+    pub(crate) demand: Demand,
 }
 
 /// How the budget is kept.

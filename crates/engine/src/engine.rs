@@ -1,4 +1,4 @@
-#![expect(unsafe_code, reason = "maps the status page, rings the doorbell, stops the process")]
+#![expect(unsafe_code, reason = "reads the status record, rings the doorbell, stops the process")]
 //! The engine as program threads see it.
 
 use crate::PAGE;
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use sys::maps::{self, Reservation};
-use sys::status::{MAGIC, Phase, Record, StatusPage};
+use sys::status::{Phase, Record, StatusPage};
 
 /// The engine's phase for decisions; the status page has the reader's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -417,27 +417,9 @@ impl AddressSpace<'_> {
     }
 }
 
-/// Maps the status page and claims a record. Without it the process runs unreported.
+/// Claims a record of the status page. Without one the process runs unreported.
 fn attach_status(path: &std::path::Path, budget_bytes: u64) {
-    use rustix::fs::{Mode, OFlags};
-    use rustix::mm::{MapFlags, ProtFlags};
-    let Ok(fd) = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) else { return };
-    let size = size_of::<StatusPage>();
-    if rustix::fs::fstat(&fd).map_or(0, |stat| stat.st_size) < size as i64 {
-        return;
-    }
-    // SAFETY: a new shared mapping of a file that is large enough; it is never unmapped.
-    let page = unsafe {
-        let prot = ProtFlags::READ | ProtFlags::WRITE;
-        rustix::mm::mmap(ptr::null_mut(), size, prot, MapFlags::SHARED, &fd, 0)
-    };
-    let Ok(page) = page else { return };
-    // SAFETY: all-zero bytes are a valid StatusPage, and it is made of atomics.
-    let page: &'static StatusPage = unsafe { &*page.cast::<StatusPage>() };
-    if page.magic.load(Ordering::Acquire) != MAGIC {
-        return;
-    }
-    if let Some(record) = page.claim(std::process::id()) {
+    if let Some(record) = StatusPage::open(path).and_then(|page| page.claim(std::process::id())) {
         record.budget_bytes.store(budget_bytes, Ordering::Relaxed);
         RECORD.store(ptr::from_ref(record).cast_mut(), Ordering::Release);
     }

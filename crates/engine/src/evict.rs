@@ -13,8 +13,12 @@ use sys::uffd::{Protect, Stop, Witness};
 
 /// Pages parked in one call.
 const PARK_RUN: u32 = 64;
+/// Calls of one round: scattered pages are parked one by one.
+const PARK_CALLS: u32 = 16;
+/// Pages evicted together, so that they make one write.
+const EVICT_BATCH: u32 = 64;
 /// Rounds of one call to [`Live::reclaim`], so that faults do not wait for long.
-const ROUNDS: u32 = 16;
+const ROUNDS: u32 = 4;
 /// Rounds without progress after which frames beyond the budget are granted.
 const STUCK: u32 = 64;
 
@@ -35,11 +39,19 @@ impl Live {
             if need == 0 || self.store.latched().is_some() {
                 break;
             }
-            let stock = pager.parking_target() + need;
-            let parked = if pager.frames_parked() < stock { self.park(pager) } else { 0 };
-            let evicted = self.evict(pager, need.min(MAX_OP_PAGES as u32));
+            let stock = pager.parking_target() + need.min(EVICT_BATCH);
+            let (mut parked, mut calls) = (0, 0);
+            while pager.frames_parked() < stock && calls < PARK_CALLS {
+                match self.park(pager) {
+                    0 => break,
+                    more => parked += more,
+                }
+                calls += 1;
+            }
+            let ripe = pager.frames_parked() >= stock || parked == 0;
+            let evicted = if ripe { self.evict(pager, need.min(MAX_OP_PAGES as u32)) } else { 0 };
             acted |= parked + evicted > 0;
-            if evicted == 0 && parked == 0 {
+            if !ripe || parked + evicted == 0 {
                 break;
             }
         }

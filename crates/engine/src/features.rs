@@ -5,6 +5,7 @@ use crate::core::{Limits, Live, Mechanism, Tally};
 use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
 use crate::settings::{Settings, StorePlace};
+use crate::wait::Demand;
 use crate::{PAGE, ops};
 use rustix::io::Errno;
 use std::time::Instant;
@@ -133,6 +134,7 @@ pub(crate) fn open(settings: &Settings, frames: u32, slots: u64) -> Result<(Live
             peak_rss_bytes: 0,
         },
         tally: Tally::default(),
+        demand: Demand::default(),
     };
     Ok((live, bits))
 }

@@ -11,8 +11,9 @@ use rustix::io::Errno;
 use sys::aio::Direction;
 
 impl Live {
-    /// Starts what the core asked to be read: the wanted page alone and at once,
-    /// pages ahead of it in transfers as large as their slots allow.
+    /// Queues what the core asked to be read: the wanted page alone and first, pages
+    /// ahead of it in transfers as large as their slots allow. The end of a turn
+    /// submits what no page ahead has submitted.
     pub(crate) fn start_reads(&mut self, pager: &mut Pager) {
         let mut next = 0;
         while let Some(first) = pager.reads().get(next).copied() {
@@ -25,38 +26,38 @@ impl Live {
                 .take_while(|(read, slot)| read.slot.0 == *slot)
                 .count();
             let reads = Run { start: next, count: run };
-            let started = self.start_read(pager, reads);
+            let started = self.start_read(pager, reads, demand);
             if started == 0 {
                 self.refuse_reads(pager, next);
                 break;
             }
-            if demand {
+            next += started;
+            if demand && next < pager.reads().len() {
+                // Handing over the pages ahead takes a while.
                 let _ = self.store.submit();
             }
-            next += started;
         }
-        let _ = self.store.submit();
     }
 
     /// Starts one transfer of reads whose slots are consecutive; how many it took.
-    fn start_read(&mut self, pager: &Pager, run: Run) -> usize {
+    fn start_read(&mut self, pager: &Pager, run: Run, demand: bool) -> usize {
         if self.store.room() == 0 {
             return 0;
         }
-        let Some((token, op)) = self.ops.start(Purpose::Fill) else {
+        let Some((token, op)) = self.ops.start(Purpose::Fill { demand }) else {
             return 0;
         };
         self.gather.clear();
         let reads = &pager.reads()[run.start..run.start + run.count];
         'gather: while op.frames.len() < reads.len() {
-            let Some(places) = self.pool.take((reads.len() - op.frames.len()) as u32) else { break };
+            let Some(places) = self.pool.take_for_read((reads.len() - op.frames.len()) as u32) else { break };
             for place in places.places() {
                 let read: Read = reads[op.frames.len()];
                 if !self.gather.push(self.pool.address(place)) {
                     // No piece left: the rest of these places goes back unused.
                     let used = op.frames.len();
                     let unused = places.places().filter(|p| *p >= place);
-                    unused.for_each(|place| self.pool.give_back_empty(place));
+                    unused.for_each(|place| self.pool.give_back(place));
                     debug_assert!(used > 0);
                     break 'gather;
                 }
@@ -77,10 +78,13 @@ impl Live {
         if queued.is_err() {
             for frame in &self.ops.get(token).frames {
                 let place = self.pool.take_place(*frame);
-                place.into_iter().for_each(|place| self.pool.give_back_empty(place));
+                place.into_iter().for_each(|place| self.pool.give_back(place));
             }
             self.ops.end(token);
             return 0;
+        }
+        if demand {
+            self.demand.started();
         }
         count
     }
@@ -104,9 +108,13 @@ impl Live {
             finished += 1;
             let op = self.ops.get(completion.token);
             let full = completion.result.is_ok_and(|bytes| bytes == op.bytes);
-            let waited = op.started.elapsed().as_nanos() as u64;
+            let took = op.started.elapsed();
+            let waited = took.as_nanos() as u64;
             match op.purpose {
-                Purpose::Fill => {
+                Purpose::Fill { demand } => {
+                    if demand {
+                        self.demand.ended(took);
+                    }
                     self.tally.read_bytes += op.bytes as u64;
                     self.finish_fill(pager, completion.token, full, waited);
                 }

@@ -25,6 +25,7 @@ mod serve;
 mod settings;
 mod signals;
 mod takeover;
+mod wait;
 
 pub use engine::{AddressSpace, Engine, ForkGuard};
 pub use pager::Rights;

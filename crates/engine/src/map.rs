@@ -134,14 +134,18 @@ impl Live {
             die("the core maps a page that is not in the pool");
         };
         let src = self.pool.address(start);
+        let buffer = self.pool.is_buffer(start);
         let mut count = 1;
         while first.plus(count) < end
-            && place_of(&self.pool, first.plus(count))
-                .is_some_and(|place| self.pool.address(place) == src + count as usize * PAGE)
+            && place_of(&self.pool, first.plus(count)).is_some_and(|place| {
+                self.pool.address(place) == src + count as usize * PAGE
+                    && self.pool.is_buffer(place) == buffer
+            })
         {
             count += 1;
         }
         let movable = self.mechanism == Mechanism::Move
+            && !buffer
             && pager.area(first).is_some_and(|area| area.rights == Rights::ReadWrite);
         let mut done = 0;
         if movable {

@@ -17,7 +17,10 @@ pub(crate) const MAX_OP_PAGES: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// Pages read into their frames.
-    Fill,
+    Fill {
+        /// Whether a thread waits for them.
+        demand: bool,
+    },
     /// Pages written from their frames.
     Write,
     /// A page read for a forked child.
@@ -42,7 +45,7 @@ pub(crate) struct Ops {
 impl Ops {
     pub(crate) fn new() -> Self {
         let op = || Op {
-            purpose: Purpose::Fill,
+            purpose: Purpose::Fill { demand: false },
             frames: Vec::with_capacity(MAX_OP_PAGES),
             started: Instant::now(),
             bytes: 0,

@@ -34,9 +34,18 @@ pub(crate) struct Pool {
     of_frame: Vec<u32>,
     /// Places whose memory is to be dropped; capacity is fixed.
     stale: Vec<Place>,
+    /// Places that short reads go to, by bit. Only reads ever wrote there and their
+    /// bytes are copied out, so nobody else can hold on to the memory, and it is kept.
+    buffers: Vec<u64>,
+    /// Buffers that are not in use, with their memory; capacity is fixed.
+    idle_buffers: Vec<Place>,
 }
 
 const STALE_BATCH: usize = 1024;
+/// Buffers that are kept: 1 MiB.
+const MOST_IDLE: usize = 256;
+/// Reads of up to so many pages go to buffers.
+pub(crate) const SHORT_READ: u32 = 4;
 
 impl Pool {
     /// A pool of `places`, for frames numbered below `frames`.
@@ -50,6 +59,8 @@ impl Pool {
             map: RunMap::new(places),
             of_frame: vec![0; frames as usize],
             stale: Vec::with_capacity(STALE_BATCH),
+            buffers: vec![0; places.div_ceil(64) as usize],
+            idle_buffers: Vec::with_capacity(MOST_IDLE),
         })
     }
 
@@ -71,13 +82,38 @@ impl Pool {
         Some(PlaceRun { start: Place(start), count })
     }
 
+    /// Up to `most` consecutive places to read into.
+    pub(crate) fn take_for_read(&mut self, most: u32) -> Option<PlaceRun> {
+        if most > SHORT_READ {
+            return self.take(most);
+        }
+        if let Some(start) = self.idle_buffers.pop() {
+            return Some(PlaceRun { start, count: 1 });
+        }
+        let run = self.take(most)?;
+        run.places().for_each(|place| self.buffers[place.0 as usize / 64] |= 1 << (place.0 % 64));
+        Some(run)
+    }
+
+    /// Whether the place's bytes are to be copied and its memory kept.
+    pub(crate) fn is_buffer(&self, place: Place) -> bool {
+        self.buffers[place.0 as usize / 64] >> (place.0 % 64) & 1 != 0
+    }
+
     /// Gives back a place that has no memory (its page was moved away, or never came).
     pub(crate) fn give_back_empty(&mut self, place: Place) {
+        self.buffers[place.0 as usize / 64] &= !(1 << (place.0 % 64));
         self.map.free(place.0);
     }
 
     /// Gives back a place and, at the next [`Self::drop_stale`], its memory.
     pub(crate) fn give_back(&mut self, place: Place) {
+        if self.is_buffer(place) {
+            if self.idle_buffers.len() < MOST_IDLE {
+                return self.idle_buffers.push(place);
+            }
+            self.buffers[place.0 as usize / 64] &= !(1 << (place.0 % 64));
+        }
         if self.stale.len() == STALE_BATCH {
             self.drop_stale();
         }

@@ -6,16 +6,11 @@ use crate::core::{Core, Live, Request, page_of, pages_of};
 use crate::engine::{Engine, Stage, die, record, say};
 use crate::features;
 use crate::takeover::pause_before_budget;
+use crate::wait::{RETRY, Wait, Woken};
 use core::sync::atomic::Ordering::Relaxed;
 use pager::{PageNo, Pager};
-use std::os::fd::{AsFd, AsRawFd};
-use std::time::Duration;
 use sys::uffd::{CopyFlags, Event, EventBuffer};
 
-/// How often a deferred fault is tried again when nothing else wakes the thread.
-const RETRY: Duration = Duration::from_millis(1);
-/// How often it is looked whether forked children are still there.
-const CHILD_CHECK: Duration = Duration::from_millis(100);
 /// Buffers of events that are read before any is acted on.
 const MAX_READS: usize = 16;
 
@@ -97,17 +92,23 @@ fn watch(engine: &Engine) {
 
 fn serve(engine: &Engine) -> ! {
     let mut events = EventBuffer::new();
-    let mut faults: Vec<PageNo> = Vec::with_capacity(1024);
-    let mut polled: Vec<libc::pollfd> = Vec::with_capacity(64);
+    let mut faults: Vec<PageNo> = Vec::with_capacity(MAX_READS * EventBuffer::CAPACITY);
+    let mut wait = Wait::new();
     loop {
         let mut core = engine.lock_core();
         let acted = turn(engine, &mut core, &mut events, &mut faults);
-        let Some(live) = core.live.as_mut() else { die("the pager thread lost its means") };
-        let timeout = if acted { None } else { Some(live.wait_list(&mut polled)) };
+        let Core { pager, live: Some(live), .. } = &mut *core else { die("the pager thread lost its means") };
+        if !acted {
+            wait.prepare(live, pager.has_stale_slots());
+        }
         drop(core);
-        if let Some(timeout) = timeout {
-            // SAFETY: the list is valid; its descriptors are this thread's own.
-            unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, timeout) };
+        if !acted && wait.wait() == Woken::Timeout {
+            let mut core = engine.lock_core();
+            let Core { pager, live: Some(live), .. } = &mut *core else {
+                die("the pager thread lost its means")
+            };
+            live.bury_children(pager);
+            live.punch_holes(pager);
         }
     }
 }
@@ -118,21 +119,20 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
     let finished = live.finish_transfers(pager);
     faults.clear();
     let read = live.read_announcements(pager, events, faults);
-    live.answer_bell(engine, pager, request, events);
+    if request.is_some() {
+        live.answer_bell(engine, pager, request, events);
+    }
     for page in faults.iter().copied() {
         live.resolve(pager, page);
     }
+    // The disk works while frames are found.
+    live.submit();
     let mut acted = finished + read > 0;
     acted |= live.children.any() && live.serve_children(pager, events);
     live.keep_budget(pager, false);
     acted |= live.reclaim(pager);
     acted |= live.retry_deferred(pager);
-    if !acted {
-        if live.children.any() {
-            live.bury_children(pager);
-        }
-        live.punch_holes(pager);
-    }
+    live.submit();
     live.publish(pager);
     acted
 }
@@ -147,13 +147,18 @@ impl Live {
         faults: &mut Vec<PageNo>,
     ) -> usize {
         let mut total = 0;
+        let mut drained = false;
         for _ in 0..MAX_READS {
+            if drained {
+                break;
+            }
             let count = match self.arena.read_events(events) {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(_) => die("the userfaultfd cannot be read"),
             };
             total += count;
+            drained = count < EventBuffer::CAPACITY;
             for index in 0..count {
                 match events.take(index) {
                     Event::Fault { addr, .. } => faults.push(page_of(addr)),
@@ -225,6 +230,12 @@ impl Live {
         }
     }
 
+    /// Hands over what has been queued. What the kernel does not take is offered again
+    /// with the next completion or submission.
+    fn submit(&mut self) {
+        let _ = self.store.submit();
+    }
+
     fn retry_deferred(&mut self, pager: &mut Pager) -> bool {
         let mut again = core::mem::take(&mut self.deferred);
         let before = again.len();
@@ -238,25 +249,6 @@ impl Live {
             self.deferred = again;
         }
         progressed
-    }
-
-    /// What to wait for, and for how many milliseconds at most.
-    fn wait_list(&self, list: &mut Vec<libc::pollfd>) -> libc::c_int {
-        list.clear();
-        let mut add = |fd: std::os::fd::BorrowedFd<'_>| {
-            list.push(libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
-        };
-        add(self.arena.as_fd());
-        add(self.bell.as_fd());
-        self.store.as_fd().into_iter().for_each(&mut add);
-        self.children.fds().for_each(&mut add);
-        if !self.deferred.is_empty() {
-            RETRY.as_millis() as libc::c_int
-        } else if self.children.any() {
-            CHILD_CHECK.as_millis() as libc::c_int
-        } else {
-            -1
-        }
     }
 
     /// Writes the numbers for whoever watches.

@@ -64,7 +64,7 @@ impl Pager {
                     self.counters.major_faults += 1;
                 }
                 self.set(page, State::Filling { frame, slot, wanted: true });
-                if let Some(going) = self.streams.touch(page) {
+                if let Some(going) = self.stream_at(page) {
                     self.read_ahead(page, area, going);
                 }
                 Fault::InFlight
@@ -85,6 +85,11 @@ impl Pager {
         }
     }
 
+    fn stream_at(&mut self, page: PageNo) -> Option<Going> {
+        let table = &self.table;
+        self.streams.touch(page, |page| matches!(table.get(page), State::Resident { .. }))
+    }
+
     /// What the last [`Self::fault`] asked to be read, in the order of need.
     pub fn reads(&self) -> &[Read] {
         &self.reads
@@ -96,7 +101,7 @@ impl Pager {
             return Fault::NoFrame;
         }
         self.counters.minor_faults += 1;
-        let going = self.streams.touch(page);
+        let going = self.stream_at(page);
         let window = match going {
             // What is being filled in order will go on being filled.
             Some(Going { stride: 1 | -1, window, .. }) => u64::from(window).clamp(1, available),
@@ -127,7 +132,7 @@ impl Pager {
 
     fn fault_parked(&mut self, page: PageNo, area: Area, ahead: bool) -> Fault {
         self.counters.minor_faults += 1;
-        let going = self.streams.touch(page);
+        let going = self.stream_at(page);
         let (mut first, mut last) = (page, page);
         self.unpark(page);
         if ahead {
@@ -176,7 +181,7 @@ impl Pager {
         let frame = self.frames.take(page);
         self.set(page, State::Filling { frame, slot, wanted: true });
         self.reads.push(Read { page, frame, slot });
-        if let Some(mut going) = self.streams.touch(page) {
+        if let Some(mut going) = self.stream_at(page) {
             // What had been read ahead was evicted before it was touched, if anything.
             if self.streams.lost_ahead(going.id, page) {
                 going.window = self.streams.shrink(going.id);
@@ -195,7 +200,7 @@ impl Pager {
         if on_the_way >= i64::from(window) {
             return;
         }
-        let reserve = self.frames.limit() / 32;
+        let reserve = self.reserve() / 4;
         // Streams together may not push each other's pages out before they are used.
         let most_ahead = self.most_ahead();
         let mut ahead = reached + on_the_way * stride;

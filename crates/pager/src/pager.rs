@@ -57,6 +57,8 @@ pub struct Pager {
     pub(crate) ahead: u32,
     /// Frames that a write will free.
     pub(crate) writing: u32,
+    /// Reclaim has begun and not yet reached the reserve.
+    pub(crate) reclaiming: bool,
     config: Config,
     promised: u64,
 }
@@ -80,6 +82,7 @@ impl Pager {
             touched: 0,
             ahead: 0,
             writing: 0,
+            reclaiming: false,
             config,
             promised: 0,
         };
@@ -249,6 +252,11 @@ impl Pager {
     /// forget its bytes. Each is told once.
     pub fn take_stale_slots(&mut self) -> Option<(SlotNo, u32)> {
         self.slots.take_stale_extent()
+    }
+
+    /// Whether [`Self::take_stale_slots`] has something to tell.
+    pub fn has_stale_slots(&self) -> bool {
+        self.slots.has_stale()
     }
 
     /// One more owner for `slot`, which then outlives its page. False when it has 65 535.

@@ -53,10 +53,13 @@ impl Pager {
         (self.frames.limit() / 16).clamp(1, 8192)
     }
 
-    /// Frames that reclaim should still see to, beyond those being written.
-    pub fn reclaim_need(&self) -> u32 {
+    /// Frames that reclaim should still see to, beyond those being written. Nothing
+    /// until half of the reserve is gone, then all of it: batches are cheap.
+    pub fn reclaim_need(&mut self) -> u32 {
         let wanted = self.reserve() + self.frames.used().saturating_sub(self.frames.limit());
-        wanted.saturating_sub(self.frames.available() + self.writing)
+        let coming = self.frames.available() + self.writing;
+        self.reclaiming = coming < if self.reclaiming { wanted } else { wanted.div_ceil(2) };
+        if self.reclaiming { wanted - coming } else { 0 }
     }
 
     /// Parked pages to keep as second chances while others can be evicted.

@@ -11,13 +11,15 @@ pub struct RunMap {
     /// Words below this have been used at least once.
     high_word: usize,
     cursor: usize,
+    /// Where the last short run ended: short ones lie side by side.
+    short: u32,
 }
 
 impl RunMap {
     /// All of `0..capacity` free.
     pub fn new(capacity: u32) -> Self {
         let words = vec![0; capacity.div_ceil(64) as usize];
-        let mut map = Self { words, capacity, taken: 0, high_word: 0, cursor: 0 };
+        let mut map = Self { words, capacity, taken: 0, high_word: 0, cursor: 0, short: 0 };
         if !capacity.is_multiple_of(64) {
             let last = map.words.len() - 1;
             map.words[last] = !0 << (capacity % 64);
@@ -87,11 +89,14 @@ impl RunMap {
 
     /// Takes up to `most` consecutive numbers: `(first, how many)`.
     pub fn take_run(&mut self, most: u32) -> Option<(u32, u32)> {
-        let start = self.find()?;
+        let start = if most < 64 && !self.is_taken(self.short) { self.short } else { self.find()? };
         let mut len = 0;
         while len < most && !self.is_taken(start + len) {
             self.take(start + len);
             len += 1;
+        }
+        if most < 64 {
+            self.short = start + len;
         }
         (len > 0).then_some((start, len))
     }
@@ -117,6 +122,13 @@ mod tests {
         }
         assert!(seen.iter().all(|s| *s));
         assert_eq!(map.taken(), 1000);
+    }
+
+    #[test]
+    fn short_runs_lie_side_by_side() {
+        let mut map = RunMap::new(1000);
+        let places: Vec<_> = (0..100).filter_map(|_| map.take_run(1)).map(|(start, _)| start).collect();
+        assert!(places.iter().eq((0..100).collect::<Vec<_>>().iter()));
     }
 
     #[test]

@@ -113,6 +113,10 @@ impl Slots {
         Some((SlotNo(start), EXTENT_SLOTS.min(self.capacity() - start)))
     }
 
+    pub(crate) fn has_stale(&self) -> bool {
+        self.stale > 0
+    }
+
     /// Bytes of the tables that have been written.
     pub(crate) fn metadata_bytes(&self) -> usize {
         let bitmap = self.map.metadata_bytes();

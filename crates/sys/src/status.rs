@@ -1,3 +1,4 @@
+#![expect(unsafe_code, reason = "maps the page")]
 //! The status page: one block of shared memory in which every paged process of
 //! a run keeps its numbers, written without locks and read by the supervisor.
 //!
@@ -7,7 +8,13 @@
 //! nanoseconds as their names say. A reader may see a set of numbers from
 //! slightly different instants; each single number is whole.
 
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed};
+use rustix::fd::AsFd;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags};
+use std::path::Path;
 
 /// Marks a status page, and its layout's version in the last two digits.
 pub const MAGIC: u64 = 0x4f55_5443_4f52_4501;
@@ -162,9 +169,49 @@ pub struct StatusPage {
 }
 
 impl StatusPage {
-    /// The next free record, or none when all are taken. Records are not reused
-    /// within a run, so that a report can name processes that have ended.
+    /// Maps the page that `file` holds, for ever.
+    ///
+    /// # Errors
+    /// What fstat(2) and mmap(2) say; `EINVAL` for a file that is too short.
+    pub fn map(file: impl AsFd) -> Result<&'static Self, Errno> {
+        if rustix::fs::fstat(&file)?.st_size < size_of::<Self>() as i64 {
+            return Err(Errno::INVAL);
+        }
+        let rights = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a fresh mapping at an address of the kernel's choice. It is never
+        // unmapped, as large as the type and page-aligned; every field allows every
+        // bit pattern and is atomic, because others may write at any time.
+        unsafe {
+            let page = rustix::mm::mmap(null_mut(), size_of::<Self>(), rights, MapFlags::SHARED, file, 0)?;
+            Ok(&*page.cast::<Self>())
+        }
+    }
+
+    /// The page at `path`, if it is one.
+    pub fn open(path: &Path) -> Option<&'static Self> {
+        let file = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        Self::map(file).ok().filter(|page| page.magic.load(Acquire) == MAGIC)
+    }
+
+    /// The last record of process `pid`.
+    pub fn find(&self, pid: u32) -> Option<&Record> {
+        let claimed = usize::try_from(self.claimed.load(Relaxed)).unwrap_or(MAX_RECORDS);
+        let records = &self.records[..claimed.min(MAX_RECORDS)];
+        records.iter().rev().find(|record| record.pid.load(Relaxed) == pid)
+    }
+
+    /// A record for process `pid`: the next free one, or that of the program which it
+    /// ran before and which paged nothing and had nothing to say. None when all are
+    /// taken. Others are not reused within a run, so that a report can name processes
+    /// that have ended.
     pub fn claim(&self, pid: u32) -> Option<&Record> {
+        let before = self.find(pid).filter(|record| {
+            matches!(Phase::from_raw(record.phase.load(Relaxed)), Phase::Dormant | Phase::Watching)
+                && record.message_len.load(Relaxed) == 0
+        });
+        if before.is_some() {
+            return before;
+        }
         let index = usize::try_from(self.claimed.fetch_add(1, Relaxed)).ok()?;
         let record = self.records.get(index)?;
         record.pid.store(pid, Relaxed);
@@ -190,7 +237,6 @@ impl Record {
 
     /// The message, if one was left.
     pub fn message(&self) -> Option<String> {
-        use core::sync::atomic::Ordering::Acquire;
         let len = self.message_len.load(Acquire) as usize;
         let bytes: Vec<u8> = self.message.iter().take(len).map(|cell| cell.load(Relaxed)).collect();
         (!bytes.is_empty()).then(|| String::from_utf8_lossy(&bytes).into_owned())

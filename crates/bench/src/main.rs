@@ -1,0 +1,70 @@
+//! The programs that the benches run: the same one under Outcore, under the kernel's
+//! swap, and in plain memory. Each prints one JSON object a line.
+
+mod device;
+mod fit;
+mod memory;
+mod numbers;
+mod phase;
+mod sort;
+mod swap;
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What the benches measure.
+#[derive(Parser)]
+struct CommandLine {
+    #[command(subcommand)]
+    program: Program,
+}
+
+#[derive(Subcommand)]
+enum Program {
+    /// Fill memory, scan it, touch it at random
+    Swap(swap::Options),
+    /// Sort random integers in place with two threads
+    Sort {
+        /// MiB to sort
+        #[arg(long)]
+        mib: usize,
+        /// Sort in a shared mapping of this file in place of memory
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
+    /// Work in memory that fits: small objects, then arrays
+    Fit {
+        /// MiB to use at most
+        #[arg(long)]
+        mib: usize,
+    },
+    /// What the disk under a directory gives with O_DIRECT
+    Device {
+        /// Where a file is made
+        #[arg(long)]
+        dir: PathBuf,
+        /// Its size
+        #[arg(long)]
+        mib: usize,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match CommandLine::parse().program {
+        Program::Swap(options) => swap::run(&options),
+        Program::Sort { mib, file } => sort::run(mib, file.as_deref()),
+        Program::Fit { mib } => {
+            fit::run(mib);
+            Ok(())
+        }
+        Program::Device { dir, mib } => device::run(&dir, mib),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("outcore-workload: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,108 @@
+#![expect(unsafe_code, reason = "poll and sched_yield")]
+//! How the pager thread waits.
+
+use crate::core::Live;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+/// How often a deferred fault is tried again when nothing else wakes the thread.
+pub(crate) const RETRY: Duration = Duration::from_millis(1);
+/// How often it is looked whether forked children are still there.
+const CHILD_CHECK: Duration = Duration::from_millis(100);
+/// After so long without anything to do, the store's holes are seen to.
+const QUIET: Duration = Duration::from_millis(100);
+/// Demand reads that take longer than this are slept for.
+const LONGEST_SPIN: Duration = Duration::from_micros(250);
+
+/// What to wait for, and how.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    list: Vec<libc::pollfd>,
+    timeout: Option<Duration>,
+    spin: Duration,
+}
+
+/// Why the wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// There may be something to do.
+    Ready,
+    /// Nothing happened for as long as was asked.
+    Timeout,
+}
+
+impl Wait {
+    pub(crate) fn new() -> Self {
+        Self { list: Vec::with_capacity(64), timeout: None, spin: Duration::ZERO }
+    }
+
+    /// Takes down what `live` is waiting for.
+    pub(crate) fn prepare(&mut self, live: &Live, quiet_work: bool) {
+        self.list.clear();
+        let mut add = |fd: BorrowedFd<'_>| {
+            self.list.push(libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+        };
+        add(live.arena.as_fd());
+        add(live.bell.as_fd());
+        live.store.as_fd().into_iter().for_each(&mut add);
+        live.children.fds().for_each(&mut add);
+        self.timeout = if !live.deferred.is_empty() {
+            Some(RETRY)
+        } else if live.children.any() {
+            Some(CHILD_CHECK)
+        } else {
+            quiet_work.then_some(QUIET)
+        };
+        self.spin = live.demand.spin();
+    }
+
+    /// Waits. While a thread waits for a read that is expected at once, the processor is
+    /// kept awake and given to whoever wants it: waking a halted one costs more than
+    /// all else that a fault does.
+    pub(crate) fn wait(&mut self) -> Woken {
+        if !self.spin.is_zero() {
+            let start = Instant::now();
+            while start.elapsed() < self.spin {
+                if self.poll(0) > 0 {
+                    return Woken::Ready;
+                }
+                // SAFETY: a system call without memory effects.
+                unsafe { libc::sched_yield() };
+            }
+        }
+        let timeout = self.timeout.map_or(-1, |timeout| timeout.as_millis() as libc::c_int);
+        if self.poll(timeout) == 0 { Woken::Timeout } else { Woken::Ready }
+    }
+
+    fn poll(&mut self, timeout: libc::c_int) -> libc::c_int {
+        // SAFETY: the list is valid; its descriptors are this thread's own.
+        unsafe { libc::poll(self.list.as_mut_ptr(), self.list.len() as libc::nfds_t, timeout) }
+    }
+}
+
+/// Reads that threads wait for.
+#[derive(Debug, Default)]
+pub(crate) struct Demand {
+    under_way: u32,
+    /// A moving average of how long they take, in nanoseconds.
+    typical_ns: u64,
+}
+
+impl Demand {
+    pub(crate) fn started(&mut self) {
+        self.under_way += 1;
+    }
+
+    pub(crate) fn ended(&mut self, took: Duration) {
+        self.under_way -= 1;
+        let took = took.as_nanos() as u64;
+        self.typical_ns = if self.typical_ns == 0 { took } else { (7 * self.typical_ns + took) / 8 };
+    }
+
+    /// How long it pays to stay awake for the next one.
+    fn spin(&self) -> Duration {
+        let typical = Duration::from_nanos(self.typical_ns);
+        let pays = self.under_way > 0 && typical < LONGEST_SPIN;
+        if pays { 2 * typical } else { Duration::ZERO }
+    }
+}
