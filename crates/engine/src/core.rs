@@ -3,6 +3,7 @@
 use crate::children::Children;
 use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
+use crate::steer::Steering;
 use crate::wait::Demand;
 use pager::{FrameNo, PageNo, PageRange, Pager, Rights, State};
 use std::time::Instant;
@@ -66,6 +67,7 @@ pub(crate) struct Live {
     pub(crate) limits: Limits,
     pub(crate) tally: Tally,
     pub(crate) demand: Demand,
+    pub(crate) steering: Steering,
 }
 
 /// How the budget is kept.

@@ -42,7 +42,7 @@ pub struct Engine {
     /// One page that is absent until the pager thread has seen to a request.
     pub(crate) doorbell: Reservation,
     pager_thread: OnceLock<Thread>,
-    thread_starts: fn(),
+    pub(crate) thread_starts: fn(),
     /// Frames move, so that discards are announced; else they are told.
     announces_discards: AtomicU8,
 }

@@ -9,7 +9,7 @@ use crate::pool::PlaceRun;
 use pager::{Content, Eviction, FrameNo, PageNo, PageRange, Pager, Parking, SlotNo, State};
 use sys::aio::Direction;
 use sys::maps;
-use sys::uffd::{Protect, Stop, Witness};
+use sys::uffd::{Protect, Stop, Waking, Witness};
 
 /// Pages parked in one call.
 const PARK_RUN: u32 = 64;
@@ -105,8 +105,9 @@ impl Live {
             let len = (run.count - done) as usize * PAGE;
             // SAFETY: the pool run is empty and ours. The program may touch the
             // source at any time: a page is mapped or moved, never in between.
-            let transfer =
-                unsafe { self.pool_side.move_pages(dst, addr_of(page), len, Witness::Destination) };
+            let transfer = unsafe {
+                self.pool_side.move_pages(dst, addr_of(page), len, Waking::Now, Witness::Destination)
+            };
             let moved = (transfer.done / PAGE) as u32;
             for (offset, place) in run.places().enumerate().skip(done as usize).take(moved as usize) {
                 let page = range.start.plus(offset as u64);

@@ -5,6 +5,7 @@ use crate::core::{Limits, Live, Mechanism, Tally};
 use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
 use crate::settings::{Settings, StorePlace};
+use crate::steer::Steering;
 use crate::wait::Demand;
 use crate::{PAGE, ops};
 use rustix::io::Errno;
@@ -32,7 +33,7 @@ fn open_arena(settings: &Settings) -> Result<Arena, String> {
     } else {
         &[Source::Device, Source::Syscall, Source::UserModeOnly]
     };
-    let changes = Features::EVENT_REMAP | Features::EVENT_UNMAP;
+    let changes = Features::EVENT_REMAP | Features::EVENT_UNMAP | Features::THREAD_ID;
     let ways =
         [(Mechanism::Move, Features::MOVE | Features::EVENT_REMOVE), (Mechanism::Copy, Features::empty())];
     let mut last = Errno::NOSYS;
@@ -86,7 +87,12 @@ fn open_store(settings: &Settings, slots: u64) -> Result<(Store, u64), String> {
 }
 
 /// Opens everything. `frames` is the budget in pages.
-pub(crate) fn open(settings: &Settings, frames: u32, slots: u64) -> Result<(Live, u64), String> {
+pub(crate) fn open(
+    settings: &Settings,
+    frames: u32,
+    slots: u64,
+    thread_starts: fn(),
+) -> Result<(Live, u64), String> {
     let failed = |what: &'static str| move |error: Errno| format!("{what}: {error}");
     let arena = open_arena(settings)?;
     let (pool_side, _) = Uffd::open(arena.source, pool_features(arena.mechanism))
@@ -107,6 +113,7 @@ pub(crate) fn open(settings: &Settings, frames: u32, slots: u64) -> Result<(Live
     ] {
         bits |= if on { bit } else { 0 };
     }
+    let steering = Steering::new(&arena.uffd, thread_starts);
     let live = Live {
         arena: arena.uffd,
         pool_side,
@@ -135,6 +142,7 @@ pub(crate) fn open(settings: &Settings, frames: u32, slots: u64) -> Result<(Live
         },
         tally: Tally::default(),
         demand: Demand::default(),
+        steering,
     };
     Ok((live, bits))
 }

@@ -24,6 +24,7 @@ mod pool;
 mod serve;
 mod settings;
 mod signals;
+mod steer;
 mod takeover;
 mod wait;
 

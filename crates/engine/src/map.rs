@@ -7,7 +7,7 @@ use crate::engine::die;
 use crate::pool::PlaceRun;
 use pager::{Fault, PageNo, PageRange, Pager, Rights, State};
 use sys::maps::{self, PageState};
-use sys::uffd::{CopyFlags, Stop, Witness};
+use sys::uffd::{CopyFlags, Stop, Transfer, Waking, Witness};
 
 /// Tries to move a page on which the device's pin may still rest for an instant.
 const BUSY_TRIES: u32 = 64;
@@ -72,10 +72,7 @@ impl Live {
                 let src = self.pool.address(run.start) + done as usize * PAGE;
                 // SAFETY: the core gave `page` a new frame, so nothing of the
                 // program's is there; the pool run is ours alone and zeroed.
-                let transfer = unsafe {
-                    let len = (run.count - done) as usize * PAGE;
-                    self.arena.move_pages(addr_of(page), src, len, Witness::Source)
-                };
+                let transfer = unsafe { self.move_to(page, src, (run.count - done) as usize * PAGE) };
                 done += (transfer.done / PAGE) as u32;
                 if transfer.stop.is_some() && done < run.count {
                     // The copying path finds out what is the matter, page by page.
@@ -151,8 +148,7 @@ impl Live {
         if movable {
             // SAFETY: the frames are those of the destination's pages, whose bytes
             // they hold; only the pager thread touches the pool.
-            let transfer =
-                unsafe { self.arena.move_pages(addr_of(first), src, count as usize * PAGE, Witness::Source) };
+            let transfer = unsafe { self.move_to(first, src, count as usize * PAGE) };
             done = (transfer.done / PAGE) as u64;
         }
         for page in PageRange::between(first, first.plus(count)).pages() {
@@ -194,7 +190,7 @@ impl Live {
     fn move_in(&mut self, page: PageNo, src: usize) -> Landing {
         for _ in 0..BUSY_TRIES {
             // SAFETY: as in `map_run`.
-            let transfer = unsafe { self.arena.move_pages(addr_of(page), src, PAGE, Witness::Source) };
+            let transfer = unsafe { self.move_to(page, src, PAGE) };
             match transfer.stop {
                 None => return Landing::Moved,
                 Some(Stop::Busy) => {
@@ -210,10 +206,37 @@ impl Live {
         self.copy_in(page, src)
     }
 
+    /// Moves pages from the pool to `page` and those after it.
+    ///
+    /// # Safety
+    /// As for [`sys::uffd::Uffd::move_pages`]; the pool has all the pages.
+    unsafe fn move_to(&mut self, page: PageNo, src: usize, len: usize) -> Transfer {
+        // SAFETY: the caller's contract; only the pager thread touches the pool.
+        let transfer = unsafe {
+            self.arena.move_pages(addr_of(page), src, len, self.steering.waking(), Witness::Source)
+        };
+        self.wake_later(page, transfer);
+        transfer
+    }
+
+    /// Whoever waits for what has been transferred must be woken, if that was not done.
+    fn wake_later(&mut self, page: PageNo, transfer: Transfer) {
+        if self.steering.waking() == Waking::Later && transfer.done > 0 {
+            self.steering.wake(addr_of(page), transfer.done);
+        }
+    }
+
     fn copy_in(&mut self, page: PageNo, src: usize) -> Landing {
         // SAFETY: the core holds `page` to be resident and it is not mapped; `src`
         // is a page of the pool or of zeros.
-        let transfer = unsafe { self.arena.copy(addr_of(page), src, PAGE, CopyFlags::empty()) };
+        let transfer = unsafe {
+            let flags = match self.steering.waking() {
+                Waking::Now => CopyFlags::empty(),
+                Waking::Later => CopyFlags::DONT_WAKE,
+            };
+            self.arena.copy(addr_of(page), src, PAGE, flags)
+        };
+        self.wake_later(page, transfer);
         match transfer.stop {
             None => Landing::Copied,
             Some(Stop::Exists) => Landing::Present,

@@ -21,7 +21,7 @@ pub(crate) fn run(engine: &'static Engine) {
     let frames = core.pager.frame_limit();
     let slots = u64::from(core.pager.slots_total());
     drop(core);
-    let (live, bits) = match features::open(&engine.settings, frames, slots) {
+    let (live, bits) = match features::open(&engine.settings, frames, slots, engine.thread_starts) {
         Ok(opened) => opened,
         Err(reason) => {
             say(&format!("{reason}. The program runs without a RAM limit."));
@@ -96,13 +96,24 @@ fn serve(engine: &Engine) -> ! {
     let mut wait = Wait::new();
     loop {
         let mut core = engine.lock_core();
-        let acted = turn(engine, &mut core, &mut events, &mut faults);
+        let mut acted = turn(engine, &mut core, &mut events, &mut faults);
         let Core { pager, live: Some(live), .. } = &mut *core else { die("the pager thread lost its means") };
+        // The followed thread goes on only when this one waits.
+        acted &= !live.steering.holds_somebody_up();
         if !acted {
             wait.prepare(live, pager.has_stale_slots());
         }
         drop(core);
-        if !acted && wait.wait() == Woken::Timeout {
+        if acted {
+            continue;
+        }
+        let woken = wait.wait();
+        if wait.is_short {
+            // The waker may have had no chance.
+            let mut core = engine.lock_core();
+            core.live.as_mut().into_iter().for_each(Live::catch_up);
+        }
+        if woken == Woken::Timeout {
             let mut core = engine.lock_core();
             let Core { pager, live: Some(live), .. } = &mut *core else {
                 die("the pager thread lost its means")
@@ -130,7 +141,10 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
     let mut acted = finished + read > 0;
     acted |= live.children.any() && live.serve_children(pager, events);
     live.keep_budget(pager, false);
-    acted |= live.reclaim(pager);
+    // A thread that can go on does so first, while there are frames for it.
+    if !(live.steering.holds_somebody_up() && pager.reclaim_can_wait()) {
+        acted |= live.reclaim(pager);
+    }
     acted |= live.retry_deferred(pager);
     live.submit();
     live.publish(pager);
@@ -161,7 +175,10 @@ impl Live {
             drained = count < EventBuffer::CAPACITY;
             for index in 0..count {
                 match events.take(index) {
-                    Event::Fault { addr, .. } => faults.push(page_of(addr)),
+                    Event::Fault { addr, thread, .. } => {
+                        self.steering.fault(thread);
+                        faults.push(page_of(addr));
+                    }
                     Event::Remove { start, end } => {
                         self.note_change(pager, start, end);
                         self.removed(pager, start, end, false);
@@ -234,6 +251,10 @@ impl Live {
     /// with the next completion or submission.
     fn submit(&mut self) {
         let _ = self.store.submit();
+    }
+
+    fn catch_up(&mut self) {
+        self.steering.catch_up(&self.arena);
     }
 
     fn retry_deferred(&mut self, pager: &mut Pager) -> bool {

@@ -20,6 +20,8 @@ pub(crate) struct Wait {
     list: Vec<libc::pollfd>,
     timeout: Option<Duration>,
     spin: Duration,
+    /// Somebody else was asked to do something, and may not get to it.
+    pub(crate) is_short: bool,
 }
 
 /// Why the wait ended.
@@ -33,11 +35,12 @@ pub(crate) enum Woken {
 
 impl Wait {
     pub(crate) fn new() -> Self {
-        Self { list: Vec::with_capacity(64), timeout: None, spin: Duration::ZERO }
+        Self { list: Vec::with_capacity(64), timeout: None, spin: Duration::ZERO, is_short: false }
     }
 
     /// Takes down what `live` is waiting for.
-    pub(crate) fn prepare(&mut self, live: &Live, quiet_work: bool) {
+    pub(crate) fn prepare(&mut self, live: &mut Live, quiet_work: bool) {
+        self.is_short = !live.steering.settle(&live.arena);
         self.list.clear();
         let mut add = |fd: BorrowedFd<'_>| {
             self.list.push(libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
@@ -46,7 +49,7 @@ impl Wait {
         add(live.bell.as_fd());
         live.store.as_fd().into_iter().for_each(&mut add);
         live.children.fds().for_each(&mut add);
-        self.timeout = if !live.deferred.is_empty() {
+        self.timeout = if !live.deferred.is_empty() || self.is_short {
             Some(RETRY)
         } else if live.children.any() {
             Some(CHILD_CHECK)

@@ -62,6 +62,11 @@ impl Pager {
         if self.reclaiming { wanted - coming } else { 0 }
     }
 
+    /// Whether faults will find frames for a while without reclaim.
+    pub fn reclaim_can_wait(&self) -> bool {
+        self.frames.available() > self.reserve() / 2
+    }
+
     /// Parked pages to keep as second chances while others can be evicted.
     pub fn parking_target(&self) -> u32 {
         self.frames.limit() / 16

@@ -116,6 +116,15 @@ pub enum Stop {
     Other(Errno),
 }
 
+/// When threads that wait for a transferred page are woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waking {
+    /// By the transfer.
+    Now,
+    /// By a call of [`Uffd::wake`], which somebody must make.
+    Later,
+}
+
 /// The side of a move that only the caller touches, and that so shows what has moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Witness {
@@ -440,11 +449,19 @@ impl Uffd {
     /// there; nobody may rely on the source afterwards. Nobody but the caller may touch
     /// the side that is the witness; it held no page before if it is the destination,
     /// and all of them if it is the source.
-    pub unsafe fn move_pages(&self, dst: usize, src: usize, len: usize, witness: Witness) -> Transfer {
+    pub unsafe fn move_pages(
+        &self,
+        dst: usize,
+        src: usize,
+        len: usize,
+        waking: Waking,
+        witness: Witness,
+    ) -> Transfer {
+        let mode = u64::from(waking == Waking::Later);
         let mut done = 0;
         while done < len {
             // SAFETY: the caller's contract.
-            let counted = unsafe { self.transfer(5, dst + done, src + done, len - done, 0) };
+            let counted = unsafe { self.transfer(5, dst + done, src + done, len - done, mode) };
             done += counted.done;
             match counted.stop {
                 None => break,
@@ -458,8 +475,10 @@ impl Uffd {
                     if uncounted == 0 {
                         return Transfer { done, stop: Some(stop) };
                     }
-                    // Cannot fail for a range that pages have just been moved to.
-                    let _ = self.wake(dst + done, uncounted);
+                    if waking == Waking::Now {
+                        // Cannot fail for a range that pages have just been moved to.
+                        let _ = self.wake(dst + done, uncounted);
+                    }
                     done += uncounted;
                 }
                 Some(stop) => return Transfer { done, stop: Some(stop) },
@@ -501,9 +520,7 @@ impl Uffd {
     /// # Errors
     /// `EINVAL` for an impossible range.
     pub fn wake(&self, addr: usize, len: usize) -> Result<(), Errno> {
-        let mut arg = range(addr, len);
-        // SAFETY: waking touches no memory.
-        unsafe { self.ioctl(request::<RangeArg>(2, READ), &mut arg) }
+        wake(self, addr, len)
     }
 
     /// Protects a range from writes, or lets it be written again.
@@ -554,10 +571,25 @@ impl Uffd {
     }
 
     unsafe fn ioctl<T>(&self, request: u64, arg: &mut T) -> Result<(), Errno> {
-        // SAFETY: the caller pairs request and argument.
-        let result = unsafe { libc::ioctl(self.fd.as_raw_fd(), request, core::ptr::from_mut(arg)) };
-        if result < 0 { Err(last_error()) } else { Ok(()) }
+        // SAFETY: as the caller's.
+        unsafe { ioctl(self.as_fd(), request, arg) }
     }
+}
+
+/// [`Uffd::wake`], for a thread that has a descriptor of its own.
+///
+/// # Errors
+/// `EINVAL` for an impossible range.
+pub fn wake(fd: impl AsFd, addr: usize, len: usize) -> Result<(), Errno> {
+    let mut arg = range(addr, len);
+    // SAFETY: waking touches no memory.
+    unsafe { ioctl(fd.as_fd(), request::<RangeArg>(2, READ), &mut arg) }
+}
+
+unsafe fn ioctl<T>(fd: BorrowedFd<'_>, request: u64, arg: &mut T) -> Result<(), Errno> {
+    // SAFETY: the caller pairs request and argument.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), request, core::ptr::from_mut(arg)) };
+    if result < 0 { Err(last_error()) } else { Ok(()) }
 }
 
 impl AsFd for Uffd {

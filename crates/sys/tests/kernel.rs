@@ -157,7 +157,7 @@ fn a_missing_fault_is_answered_by_a_move() {
     };
     assert_eq!((at, access, cause), (addr + 2 * PAGE, Access::Read, Cause::Missing));
     // SAFETY: both are ours, and the toucher waits for these bytes.
-    let moved = unsafe { uffd.move_pages(at, pool.addr(), PAGE, Witness::Source) };
+    let moved = unsafe { uffd.move_pages(at, pool.addr(), PAGE, Waking::Now, Witness::Source) };
     assert_eq!(moved, whole(1));
     let (value, tid) = toucher.recv_timeout(LONG).unwrap();
     assert_eq!((value, tid.as_raw_nonzero().get() as u32), (0xabc, thread));
@@ -197,10 +197,16 @@ fn a_move_stops_at_a_hole_and_says_how_far_it_came() {
     // SAFETY: no other thread knows the ranges.
     unsafe {
         uffd.register(dst, arena.len(), Register::Missing).unwrap();
-        assert_eq!(uffd.move_pages(dst, src, 4 * PAGE, Witness::Destination), stopped(2, Stop::Absent));
-        assert_eq!(uffd.move_pages(dst + 3 * PAGE, src + 3 * PAGE, PAGE, Witness::Source), whole(1));
+        assert_eq!(
+            uffd.move_pages(dst, src, 4 * PAGE, Waking::Now, Witness::Destination),
+            stopped(2, Stop::Absent)
+        );
+        assert_eq!(
+            uffd.move_pages(dst + 3 * PAGE, src + 3 * PAGE, PAGE, Waking::Now, Witness::Source),
+            whole(1)
+        );
         poke(src, 1);
-        assert_eq!(uffd.move_pages(dst, src, PAGE, Witness::Source), stopped(0, Stop::Exists));
+        assert_eq!(uffd.move_pages(dst, src, PAGE, Waking::Now, Witness::Source), stopped(0, Stop::Exists));
     }
     assert_eq!((peek(dst), peek(dst + PAGE), peek(dst + 3 * PAGE)), (7, 8, 10));
 }
@@ -216,7 +222,7 @@ fn a_page_shared_by_fork_is_busy_until_it_is_written() {
     let child = Child::fork();
     let evict = || {
         // SAFETY: as above.
-        unsafe { uffd.move_pages(pool.addr(), arena.addr(), PAGE, Witness::Source) }
+        unsafe { uffd.move_pages(pool.addr(), arena.addr(), PAGE, Waking::Now, Witness::Source) }
     };
     assert_eq!(evict(), stopped(0, Stop::Busy));
     maps::populate_write(arena.addr(), PAGE).unwrap();
@@ -337,7 +343,7 @@ fn poison_stops_moves_but_not_copies() {
         uffd.register(dst, PAGE, Register::Missing).unwrap();
         uffd.poison(dst, PAGE).unwrap();
         assert_eq!(uffd.poison(dst, PAGE), Err(Errno::EXIST));
-        assert_eq!(uffd.move_pages(dst, src, PAGE, Witness::Source), stopped(0, Stop::Exists));
+        assert_eq!(uffd.move_pages(dst, src, PAGE, Waking::Now, Witness::Source), stopped(0, Stop::Exists));
         assert_eq!(uffd.zero_page(dst, PAGE), stopped(0, Stop::Exists));
         assert_eq!(uffd.copy(dst, src, PAGE, CopyFlags::empty()), whole(1));
     }
@@ -412,9 +418,9 @@ fn no_page_is_lost_that_is_moved_under_compaction() {
         let mut outcome = Ok(());
         for round in 0..ROUNDS {
             // SAFETY: the writer expects every byte where it left it.
-            let out = unsafe { b.move_pages(in_pool, in_arena, len, Witness::Destination) };
+            let out = unsafe { b.move_pages(in_pool, in_arena, len, Waking::Now, Witness::Destination) };
             // SAFETY: as above.
-            let back = unsafe { a.move_pages(in_arena, in_pool, len, Witness::Source) };
+            let back = unsafe { a.move_pages(in_arena, in_pool, len, Waking::Now, Witness::Source) };
             if (out, back) != (whole(PAGES), whole(PAGES)) {
                 outcome = Err((round, out, back));
                 break;
@@ -445,11 +451,11 @@ fn two_userfaultfds_move_pages_between_arena_and_pool() {
         b.register(in_pool, len, Register::WriteProtect).unwrap();
     }
     // SAFETY: both ranges are this test's.
-    let out = || unsafe { b.move_pages(in_pool, in_arena, len, Witness::Destination) };
+    let out = || unsafe { b.move_pages(in_pool, in_arena, len, Waking::Now, Witness::Destination) };
     // SAFETY: as above.
-    let back = || unsafe { a.move_pages(in_arena, in_pool, len, Witness::Source) };
+    let back = || unsafe { a.move_pages(in_arena, in_pool, len, Waking::Now, Witness::Source) };
     // SAFETY: as above.
-    let wrong = unsafe { a.move_pages(in_pool, in_arena, len, Witness::Destination) };
+    let wrong = unsafe { a.move_pages(in_pool, in_arena, len, Waking::Now, Witness::Destination) };
     assert_eq!(wrong, stopped(0, Stop::Invalid), "the destination must be the userfaultfd's own");
 
     assert_eq!(out(), whole(64), "arena to pool through the pool's");
@@ -469,7 +475,7 @@ fn two_userfaultfds_move_pages_between_arena_and_pool() {
     await_events(&a);
     in_time(move || maps::populate_write(in_pool, PAGE)).unwrap();
     // SAFETY: as above.
-    let refused = unsafe { a.move_pages(in_arena, in_pool, PAGE, Witness::Source) };
+    let refused = unsafe { a.move_pages(in_arena, in_pool, PAGE, Waking::Now, Witness::Source) };
     assert_eq!(refused, stopped(0, Stop::Again));
     in_time(move || maps::dont_need(in_pool, len)).unwrap();
     assert_eq!(out(), whole(64), "out of the arena while a discard of it is announced");

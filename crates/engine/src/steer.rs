@@ -1,0 +1,292 @@
+#![expect(unsafe_code, reason = "processor affinity and scheduling policy")]
+//! Serving faults on the processor of the thread that faults.
+//!
+//! A wake-up across processors costs several times what the rest of a fault does, and
+//! the scheduler prefers it: whoever wakes is running, so the woken is put on an idle
+//! processor. While one thread causes the faults, the pager thread is therefore bound
+//! to that thread's processor, and the wake-up is left to the [`Waker`], a thread of
+//! the idle class (`SCHED_IDLE`, sched(7)): a processor that runs nothing else counts
+//! as idle, so the woken thread stays where it is.
+
+use crate::signals::Blocked;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::futex;
+use std::io::Write as _;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use sys::uffd::{Uffd, Waking};
+
+/// Faults in a row of one thread after which it is followed.
+const ALONE: u32 = 64;
+/// How often it is looked where the followed thread runs.
+const LOOK: Duration = Duration::from_millis(5);
+/// Wake-ups that the waker did not get to, of the last 64, after which it is not used.
+const MOST_MISSED: u32 = 8;
+/// How long the waker is given; a turn of the pager thread may come first.
+const PATIENCE: Duration = Duration::from_micros(300);
+/// For how long then.
+const REST: Duration = Duration::from_secs(1);
+
+/// Whom the pager thread follows, and where to.
+#[derive(Debug)]
+pub(crate) struct Steering {
+    everywhere: libc::cpu_set_t,
+    thread: u32,
+    in_a_row: u32,
+    /// The followed thread's `/proc/self/task/N/stat`.
+    stat: Option<OwnedFd>,
+    bound_to: Option<usize>,
+    next_look: Instant,
+    waker: Option<Waker>,
+    used: u32,
+    missed: u32,
+    resting_until: Instant,
+    pending: Option<(usize, usize)>,
+    asked_at: Instant,
+}
+
+impl Steering {
+    /// For the pager thread, which must be the caller. `thread_starts` is called in
+    /// the waker's thread first.
+    pub(crate) fn new(arena: &Uffd, thread_starts: fn()) -> Self {
+        // SAFETY: all zeros are an empty set, which the kernel fills in.
+        let everywhere = unsafe {
+            let mut set: libc::cpu_set_t = core::mem::zeroed();
+            libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set);
+            set
+        };
+        let now = Instant::now();
+        Self {
+            everywhere,
+            thread: 0,
+            in_a_row: 0,
+            stat: None,
+            bound_to: None,
+            next_look: now,
+            waker: Waker::start(arena, thread_starts),
+            used: 0,
+            missed: 0,
+            resting_until: now,
+            pending: None,
+            asked_at: now,
+        }
+    }
+
+    /// Tells of a fault by `thread`.
+    pub(crate) fn fault(&mut self, thread: u32) {
+        if thread == self.thread {
+            self.in_a_row = self.in_a_row.saturating_add(1);
+            return;
+        }
+        self.thread = thread;
+        self.in_a_row = 0;
+        self.stat = None;
+        self.unbind();
+    }
+
+    /// Whether transfers wake at once, or leave that to [`Self::wake`].
+    pub(crate) fn waking(&self) -> Waking {
+        if self.bound_to.is_some() { Waking::Later } else { Waking::Now }
+    }
+
+    /// Whether the followed thread can go on as soon as the pager thread waits.
+    pub(crate) fn holds_somebody_up(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// A page of `addr..addr + len` is waited for by the followed thread.
+    pub(crate) fn wake(&mut self, addr: usize, len: usize) {
+        let (start, end) = self.pending.unwrap_or((addr, addr + len));
+        self.pending = Some((start.min(addr), end.max(addr + len)));
+    }
+
+    /// Before the pager thread waits: passes wake-ups on, and goes where the followed
+    /// thread is. False if it must come back within a millisecond to see that the
+    /// waker has done its work.
+    pub(crate) fn settle(&mut self, arena: &Uffd) -> bool {
+        if self.in_a_row >= ALONE && self.waker.is_some() {
+            self.follow();
+        }
+        if let Some((start, end)) = self.pending.take() {
+            self.used += 1;
+            self.asked_at = Instant::now();
+            match &self.waker {
+                Some(waker) if self.bound_to.is_some() => {
+                    if let Some((start, end)) = waker.asked.take() {
+                        let _ = arena.wake(start, end - start);
+                    }
+                    waker.asked.ask(start, end);
+                }
+                _ => drop(arena.wake(start, end - start)),
+            }
+        }
+        self.waker.as_ref().is_none_or(|waker| !waker.asked.is_pending())
+    }
+
+    /// After waiting: what the waker did not get to is done here.
+    pub(crate) fn catch_up(&mut self, arena: &Uffd) {
+        if self.asked_at.elapsed() < PATIENCE {
+            return;
+        }
+        let Some((start, end)) = self.waker.as_ref().and_then(|waker| waker.asked.take()) else { return };
+        let _ = arena.wake(start, end - start);
+        self.missed += 1;
+        if self.used >= 64 {
+            (self.used, self.missed) = (0, 0);
+        } else if self.missed > MOST_MISSED {
+            self.resting_until = Instant::now() + REST;
+            self.unbind();
+        }
+    }
+
+    fn follow(&mut self) {
+        let now = Instant::now();
+        if now < self.next_look || now < self.resting_until {
+            return;
+        }
+        self.next_look = now + LOOK;
+        let Some(cpu) = self.processor() else { return };
+        if self.bound_to == Some(cpu) {
+            return;
+        }
+        // SAFETY: all zeros are an empty set; the number is one that the kernel gave.
+        let only = unsafe {
+            let mut set: libc::cpu_set_t = core::mem::zeroed();
+            libc::CPU_SET(cpu, &mut set);
+            set
+        };
+        if bind(0, &only) && self.waker.as_ref().is_some_and(|waker| bind(waker.thread, &only)) {
+            self.bound_to = Some(cpu);
+        } else {
+            self.unbind();
+        }
+    }
+
+    fn unbind(&mut self) {
+        if self.bound_to.take().is_some() {
+            // Allowed before, and so again.
+            bind(0, &self.everywhere);
+        }
+    }
+
+    /// Where the followed thread last ran: field 39 of its stat, see proc(5).
+    fn processor(&mut self) -> Option<usize> {
+        if self.stat.is_none() {
+            self.stat = open_stat(self.thread);
+        }
+        let mut text = [0u8; 512];
+        let read = rustix::io::pread(self.stat.as_ref()?, &mut text, 0).ok()?;
+        let text = core::str::from_utf8(&text[..read]).ok()?;
+        // The name, field 2, may hold anything; the last parenthesis ends it.
+        let (_, rest) = text.rsplit_once(')')?;
+        rest.split_ascii_whitespace().nth(36)?.parse().ok().filter(|cpu| *cpu < libc::CPU_SETSIZE as usize)
+    }
+}
+
+/// Without an allocation.
+fn open_stat(thread: u32) -> Option<OwnedFd> {
+    let mut path = [0u8; 64];
+    write!(&mut path[..63], "/proc/self/task/{thread}/stat").ok()?;
+    let path = core::ffi::CStr::from_bytes_until_nul(&path).ok()?;
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+/// Binds a thread of ours (0: this one); whether it worked.
+fn bind(thread: i32, set: &libc::cpu_set_t) -> bool {
+    // SAFETY: the set is as long as said.
+    unsafe { libc::sched_setaffinity(thread, size_of::<libc::cpu_set_t>(), set) == 0 }
+}
+
+/// A thread that wakes threads when its processor has nothing else to do.
+#[derive(Debug)]
+struct Waker {
+    asked: Arc<Asked>,
+    thread: i32,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    /// Odd while somebody is to be woken; counts, so that no state comes twice.
+    state: AtomicU32,
+    start: AtomicUsize,
+    end: AtomicUsize,
+    thread: AtomicU32,
+}
+
+impl Asked {
+    fn ask(&self, start: usize, end: usize) {
+        self.start.store(start, Ordering::Relaxed);
+        self.end.store(end, Ordering::Relaxed);
+        self.state.fetch_add(1, Ordering::Release);
+        let _ = futex::wake(&self.state, futex::Flags::PRIVATE, 1);
+    }
+
+    fn is_pending(&self) -> bool {
+        self.state.load(Ordering::Acquire) % 2 == 1
+    }
+
+    /// The range, for one taker; none when there is nothing to do.
+    fn take(&self) -> Option<(usize, usize)> {
+        let state = self.state.load(Ordering::Acquire);
+        let range = (self.start.load(Ordering::Relaxed), self.end.load(Ordering::Relaxed));
+        let next = state.wrapping_add(1);
+        let taken = state % 2 == 1
+            && self.state.compare_exchange(state, next, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        taken.then_some(range)
+    }
+
+    fn wait(&self) {
+        let state = self.state.load(Ordering::Acquire);
+        if state.is_multiple_of(2) {
+            let _ = futex::wait(&self.state, futex::Flags::PRIVATE, state, None);
+        }
+    }
+}
+
+impl Waker {
+    /// None where the kernel gives no thread, descriptor or policy.
+    fn start(arena: &Uffd, thread_starts: fn()) -> Option<Self> {
+        let arena = arena.as_fd().try_clone_to_owned().ok()?;
+        let asked = Arc::new(Asked::default());
+        let theirs = Arc::clone(&asked);
+        let _blocked = Blocked::all();
+        let builder = std::thread::Builder::new().name("outcore-waker".into()).stack_size(64 << 10);
+        builder
+            .spawn(move || {
+                thread_starts();
+                let parameters = libc::sched_param { sched_priority: 0 };
+                // SAFETY: system calls on this thread without memory effects.
+                let (idle, id) = unsafe {
+                    (libc::sched_setscheduler(0, libc::SCHED_IDLE, &parameters) == 0, libc::gettid())
+                };
+                // All ones: there is no waker.
+                theirs.thread.store(if idle { id as u32 } else { u32::MAX }, Ordering::Release);
+                let _ = futex::wake(&theirs.thread, futex::Flags::PRIVATE, 1);
+                if !idle {
+                    return;
+                }
+                loop {
+                    if !theirs.is_pending() {
+                        theirs.wait();
+                        continue;
+                    }
+                    // A thread that has had more than its share stays in the run queue
+                    // when it sleeps (EEVDF's delayed dequeue), so that the processor
+                    // would not count as idle. This takes the pager thread out of it.
+                    // SAFETY: a system call without memory effects.
+                    unsafe { libc::sched_yield() };
+                    if let Some((start, end)) = theirs.take() {
+                        let _ = sys::uffd::wake(&arena, start, end - start);
+                    }
+                }
+            })
+            .ok()?;
+        while asked.thread.load(Ordering::Acquire) == 0 {
+            let _ = futex::wait(&asked.thread, futex::Flags::PRIVATE, 0, None);
+        }
+        let thread = i32::try_from(asked.thread.load(Ordering::Acquire)).ok()?;
+        Some(Self { asked, thread })
+    }
+}
