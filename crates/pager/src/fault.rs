@@ -119,7 +119,7 @@ impl Pager {
                 break;
             }
             let frame = self.frames.take(next);
-            self.frames.move_to(frame, Queue::Resident);
+            self.frames.move_to(frame, Queue::Probation);
             self.set(next, State::Resident { frame, slot: None });
             count += 1;
         }
@@ -165,10 +165,11 @@ impl Pager {
     }
 
     fn unpark(&mut self, page: PageNo) {
-        let State::Parked { frame, slot, .. } = self.table.get(page) else {
+        let State::Parked { frame, slot, ahead } = self.table.get(page) else {
             unreachable!("only parked pages are unparked");
         };
-        self.frames.move_to(frame, Queue::Resident);
+        // A first touch proves nothing, a second one does.
+        self.frames.move_to(frame, if ahead { Queue::Probation } else { Queue::Protected });
         self.set(page, State::Resident { frame, slot });
     }
 

@@ -5,14 +5,16 @@ use crate::page::{FrameNo, PageNo, SlotNo};
 
 const NONE: u32 = u32::MAX;
 
-/// What a frame is doing. The first four are intrusive lists in order of arrival.
+/// What a frame is doing. The first five are intrusive lists in order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Queue {
     /// Nobody's.
     Free,
-    /// Its page is mapped.
-    Resident,
+    /// Its page is mapped, and has not proved that it will be used again.
+    Probation,
+    /// Its page is mapped, and has been used again.
+    Protected,
     /// Its page is unmapped and waits for its turn to be evicted.
     Parked,
     /// Its page was read ahead and has not been touched.
@@ -47,7 +49,8 @@ const EMPTY: List = List { head: NONE, tail: NONE, len: 0 };
 pub(crate) struct Frames {
     table: Vec<Frame>,
     free: List,
-    resident: List,
+    probation: List,
+    protected: List,
     parked: List,
     ahead: List,
     /// Frames in a transfer, orphaned or not.
@@ -61,7 +64,8 @@ impl Frames {
         let mut frames = Self {
             table: Vec::new(),
             free: EMPTY,
-            resident: EMPTY,
+            probation: EMPTY,
+            protected: EMPTY,
             parked: EMPTY,
             ahead: EMPTY,
             in_transfer: 0,
@@ -94,7 +98,8 @@ impl Frames {
     pub(crate) fn count(&self, queue: Queue) -> u32 {
         match queue {
             Queue::Free => self.free.len,
-            Queue::Resident => self.resident.len,
+            Queue::Probation => self.probation.len,
+            Queue::Protected => self.protected.len,
             Queue::Parked => self.parked.len,
             Queue::Ahead => self.ahead.len,
             Queue::Transfer | Queue::Orphan => self.in_transfer,
@@ -104,7 +109,8 @@ impl Frames {
     fn list(&mut self, queue: Queue) -> Option<&mut List> {
         match queue {
             Queue::Free => Some(&mut self.free),
-            Queue::Resident => Some(&mut self.resident),
+            Queue::Probation => Some(&mut self.probation),
+            Queue::Protected => Some(&mut self.protected),
             Queue::Parked => Some(&mut self.parked),
             Queue::Ahead => Some(&mut self.ahead),
             Queue::Transfer | Queue::Orphan => None,
@@ -193,7 +199,8 @@ impl Frames {
     pub(crate) fn oldest(&self, queue: Queue) -> Option<FrameNo> {
         let head = match queue {
             Queue::Free => self.free.head,
-            Queue::Resident => self.resident.head,
+            Queue::Probation => self.probation.head,
+            Queue::Protected => self.protected.head,
             Queue::Parked => self.parked.head,
             Queue::Ahead => self.ahead.head,
             Queue::Transfer | Queue::Orphan => NONE,

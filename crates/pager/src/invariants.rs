@@ -31,7 +31,10 @@ impl Pager {
             assert!(self.areas.find(page).is_some(), "law 5: {page:?} is {state:?} outside every area");
             let (frame, queue, slot) = match state {
                 State::Untouched => unreachable!("touched pages only"),
-                State::Resident { frame, slot } => (Some(frame), Queue::Resident, slot),
+                State::Resident { frame, slot } => {
+                    let protected = self.frames.queue(frame) == Queue::Protected;
+                    (Some(frame), if protected { Queue::Protected } else { Queue::Probation }, slot)
+                }
                 State::Parked { frame, slot, ahead: false } => (Some(frame), Queue::Parked, slot),
                 State::Parked { frame, slot, ahead: true } => (Some(frame), Queue::Ahead, slot),
                 State::Filling { frame, slot, .. } => (Some(frame), Queue::Transfer, Some(slot)),
@@ -59,7 +62,7 @@ impl Pager {
                     orphans += 1;
                     *owners.entry(self.frames.orphan_slot(frame)).or_default() += 1;
                 }
-                Queue::Resident | Queue::Parked | Queue::Ahead | Queue::Transfer => {
+                Queue::Probation | Queue::Protected | Queue::Parked | Queue::Ahead | Queue::Transfer => {
                     assert_eq!(holders.get(&frame), Some(&page), "law 2: {frame:?} is {queue:?}");
                 }
             }

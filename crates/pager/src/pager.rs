@@ -114,7 +114,7 @@ impl Pager {
 
     /// Frames whose pages are mapped.
     pub fn frames_resident(&self) -> u32 {
-        self.frames.count(Queue::Resident)
+        self.frames.count(Queue::Probation) + self.frames.count(Queue::Protected)
     }
 
     /// Frames whose pages are unmapped but in memory, other than those read ahead.
@@ -276,7 +276,7 @@ impl Pager {
             return;
         }
         let frame = self.frames.take(page);
-        self.frames.move_to(frame, Queue::Resident);
+        self.frames.move_to(frame, Queue::Probation);
         self.set(page, State::Resident { frame, slot: None });
     }
 

@@ -1,11 +1,17 @@
-//! Finding frames: a clock whose reference bit is whether an unmapped page is touched.
+//! Finding frames: two queues and a clock whose reference bit is whether an unmapped
+//! page is touched.
 //!
-//! Frames arrive at the tail of the resident queue. At its head a page is parked:
-//! unmapped, but still in memory. Touched there, it goes back to the tail, which
-//! is the second chance of the clock (Corbató, "A Paging Experiment with the
-//! Multics System", 1968), in the form that VAX/VMS gave it for machines that
-//! keep no reference bits (Levy and Lipman, 1982). Untouched until its turn comes,
-//! it is evicted.
+//! A page begins on probation. At the head of its queue it is parked: unmapped, but
+//! still in memory. Touched there, it has proved itself and goes to the tail of the
+//! protected queue, which is the second chance of the clock (Corbató, "A Paging
+//! Experiment with the Multics System", 1968), in the form that VAX/VMS gave it for
+//! machines that keep no reference bits (Levy and Lipman, 1982). Untouched until its
+//! turn comes, it is evicted. A page that comes back before as many others have left as
+//! there are frames has proved itself as well: the store remembers when it left. While
+//! the probation queue has more than its share, pages are taken from there, so that
+//! what is used once does not push out what is used again. That is S3-FIFO (Yang,
+//! Zhang, Qiu, Yue and Rashmi, "FIFO queues are all you need for cache eviction", 2023)
+//! as far as it can be had where touches of mapped pages go unseen.
 
 use crate::entry::State;
 use crate::frames::Queue;
@@ -14,6 +20,9 @@ use crate::pager::Pager;
 
 /// Pages that may be looked at in one search for something to park.
 const MAX_SCAN: u32 = 512;
+
+/// One frame in so many is for pages on probation, when there are others.
+const PROBATION_SHARE: u32 = 16;
 
 /// What [`Pager::next_parking`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +59,7 @@ pub enum Eviction {
 impl Pager {
     /// Frames to keep available, so that faults need not wait for reclaim.
     pub fn reserve(&self) -> u32 {
-        (self.frames.limit() / 16).clamp(1, 8192)
+        (self.frames.limit() / 32).clamp(32, 2048)
     }
 
     /// Frames that reclaim should still see to, beyond those being written. Nothing
@@ -69,18 +78,36 @@ impl Pager {
 
     /// Parked pages to keep as second chances while others can be evicted.
     pub fn parking_target(&self) -> u32 {
-        self.frames.limit() / 16
+        self.frames.limit() / 8
+    }
+
+    /// Evictions after which it no longer says anything that a page comes back.
+    pub(crate) fn memory_of_evictions(&self) -> u32 {
+        self.frames.limit()
     }
 
     /// The next pages to unmap: a run of at most `most` whose frames arrived one
     /// after the other, from the head of the clock.
     pub fn next_parking(&mut self, most: u32) -> Parking {
-        for _ in 0..MAX_SCAN.min(self.frames.count(Queue::Resident)) {
-            let Some(frame) = self.frames.oldest(Queue::Resident) else { break };
+        let untried = self.frames.count(Queue::Probation);
+        let queues = if untried > self.frames.limit() / PROBATION_SHARE {
+            [Queue::Probation, Queue::Protected]
+        } else {
+            [Queue::Protected, Queue::Probation]
+        };
+        queues.into_iter().find_map(|queue| self.park_from(queue, most)).map_or(
+            if self.frames_resident() == 0 { Parking::Nothing } else { Parking::Scanned },
+            Parking::Pages,
+        )
+    }
+
+    fn park_from(&mut self, queue: Queue, most: u32) -> Option<PageRange> {
+        for _ in 0..MAX_SCAN.min(self.frames.count(queue)) {
+            let frame = self.frames.oldest(queue)?;
             self.counters.pages_scanned += 1;
             let page = self.frames.page(frame);
             let follower = self.frames.after(frame);
-            self.frames.move_to(frame, Queue::Resident);
+            self.frames.move_to(frame, queue);
             let Some(area) = self.areas.find(page).filter(|area| area.evictable()) else { continue };
             if self.changes.touch(page) {
                 continue;
@@ -102,11 +129,11 @@ impl Pager {
                 }
                 self.counters.pages_scanned += 1;
                 next = self.frames.after(frame);
-                self.frames.move_to(frame, Queue::Resident);
+                self.frames.move_to(frame, queue);
             }
-            return Parking::Pages(PageRange::between(first, last.plus(1)));
+            return Some(PageRange::between(first, last.plus(1)));
         }
-        if self.frames.count(Queue::Resident) == 0 { Parking::Nothing } else { Parking::Scanned }
+        None
     }
 
     /// `page` has been unmapped and its bytes are safe.
@@ -178,6 +205,7 @@ impl Pager {
             self.set(page, State::Parked { frame, slot: None, ahead: false });
             return Eviction::StoreFull;
         };
+        self.slots.note_eviction(slot);
         self.frames.move_to(frame, Queue::Transfer);
         self.writing += 1;
         self.set(page, State::Writing { frame, slot, wanted: false });
@@ -186,6 +214,7 @@ impl Pager {
 
     fn evict_clean(&mut self, page: PageNo, frame: FrameNo, slot: Option<SlotNo>) -> Eviction {
         let slot = slot.expect("a clean page has a slot");
+        self.slots.note_eviction(slot);
         self.counters.clean_evictions += 1;
         self.counters.pages_reclaimed += 1;
         self.frames.free(frame);

@@ -11,6 +11,9 @@ pub(crate) struct Slots {
     map: RunMap,
     /// Owners of each slot; fork shares them.
     owners: Vec<u16>,
+    /// How many evictions there had been when the slot's page was last evicted.
+    left_at: Vec<u32>,
+    evictions: u32,
     /// Keyed digest of the bytes that the slot holds.
     digests: Vec<u128>,
     /// Slots in use in each extent.
@@ -28,6 +31,8 @@ impl Slots {
         Self {
             map: RunMap::new(capacity),
             owners: vec![0; capacity as usize],
+            left_at: vec![0; capacity as usize],
+            evictions: 0,
             digests: vec![0; capacity as usize],
             extent_used: vec![0; extents],
             extent_stale: vec![0; extents],
@@ -93,6 +98,18 @@ impl Slots {
         self.digests[slot.0 as usize]
     }
 
+    /// The slot's page leaves memory.
+    pub(crate) fn note_eviction(&mut self, slot: SlotNo) {
+        self.evictions = self.evictions.wrapping_add(1);
+        self.left_at[slot.0 as usize] = self.evictions;
+    }
+
+    /// Evictions since that of the slot's page. Starts again after 2³², which makes a
+    /// page that was away for so long look used again: a worse choice, no more.
+    pub(crate) fn evictions_since(&self, slot: SlotNo) -> u32 {
+        self.evictions.wrapping_sub(self.left_at[slot.0 as usize])
+    }
+
     pub(crate) fn owners(&self, slot: SlotNo) -> u16 {
         self.owners[slot.0 as usize]
     }
@@ -120,6 +137,6 @@ impl Slots {
     /// Bytes of the tables that have been written.
     pub(crate) fn metadata_bytes(&self) -> usize {
         let bitmap = self.map.metadata_bytes();
-        bitmap + bitmap * 8 * (size_of::<u16>() + size_of::<u128>())
+        bitmap + bitmap * 8 * (size_of::<u16>() + size_of::<u32>() + size_of::<u128>())
     }
 }

@@ -68,7 +68,8 @@ impl Pager {
             return Fill::Poison(page);
         }
         if wanted {
-            self.frames.move_to(frame, Queue::Resident);
+            let again = self.slots.evictions_since(slot) <= self.memory_of_evictions();
+            self.frames.move_to(frame, if again { Queue::Protected } else { Queue::Probation });
             self.set(page, State::Resident { frame, slot: Some(slot) });
             Fill::Map(page)
         } else {
@@ -112,7 +113,7 @@ impl Pager {
         };
         match (wanted, slot) {
             (true, slot) => {
-                self.frames.move_to(frame, Queue::Resident);
+                self.frames.move_to(frame, Queue::Protected);
                 self.set(page, State::Resident { frame, slot });
                 Written::Map(page)
             }
