@@ -1,6 +1,8 @@
 //! `cargo xtask`: the chores of this workspace. `cargo xtask ci` checks
 //! everything that a change must pass; continuous integration runs the same.
 
+mod bench;
+
 use clap::{Parser, Subcommand};
 use std::env;
 use std::process::{Command, ExitCode};
@@ -18,6 +20,9 @@ struct CommandLine {
 enum Chore {
     /// Check everything that a change must pass
     Ci,
+    /// Measure, and compare
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 /// One step of a chore: its name, cargo's arguments, and a variable to set.
@@ -48,6 +53,7 @@ const CI: &[Step] = &[
 fn main() -> ExitCode {
     match CommandLine::parse().chore {
         Chore::Ci => run(CI),
+        Chore::Bench(bench) => bench::run(&bench),
     }
 }
 
