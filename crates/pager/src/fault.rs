@@ -60,7 +60,7 @@ impl Pager {
             State::Swapped { slot } => self.fault_swapped(page, area, slot),
             State::Filling { frame, slot, wanted } => {
                 if !wanted {
-                    self.counters.readahead_hits += 1;
+                    self.count_hit();
                     self.counters.major_faults += 1;
                 }
                 self.set(page, State::Filling { frame, slot, wanted: true });
@@ -83,6 +83,11 @@ impl Pager {
             }
             State::Poisoned => Fault::Poisoned,
         }
+    }
+
+    fn count_hit(&mut self) {
+        self.counters.readahead_hits += 1;
+        self.streams.used_one();
     }
 
     fn stream_at(&mut self, page: PageNo) -> Option<Going> {
@@ -136,7 +141,7 @@ impl Pager {
         let (mut first, mut last) = (page, page);
         self.unpark(page);
         if ahead {
-            self.counters.readahead_hits += 1;
+            self.count_hit();
         } else {
             self.counters.rescues += 1;
         }
@@ -154,7 +159,7 @@ impl Pager {
                     break;
                 }
                 self.unpark(next);
-                self.counters.readahead_hits += 1;
+                self.count_hit();
                 (first, last) = (first.min(next), last.max(next));
             }
             let reached = if going.stride < 0 { first } else { last };
@@ -220,6 +225,7 @@ impl Pager {
                 self.set(page, State::Filling { frame, slot, wanted: false });
                 self.reads.push(Read { page, frame, slot });
                 self.counters.readahead_pages += 1;
+                self.streams.read_one();
             }
             ahead = next;
         }

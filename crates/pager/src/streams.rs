@@ -2,7 +2,8 @@
 //!
 //! Several streams may interleave (a merge reads from many places at once), each
 //! forward, backward or with a stride. A stream is recognised from the misses
-//! alone: two on neighbouring pages, or three at one distance. It goes on where it
+//! alone: two on neighbouring pages (three while most of what is read ahead is read in
+//! vain), or three at one distance. It goes on where it
 //! was expected to, past pages that cause no fault; then its window doubles. A page
 //! that merely lies near says nothing: random touches would be read ahead for. The idea is that of Linux's on-demand readahead (Wu
 //! Fengguang, "Sequential File Prefetching in Linux", 2008): a touch at the start
@@ -45,7 +46,13 @@ pub(crate) struct Streams {
     next_miss: usize,
     now: u64,
     max_window: u32,
+    /// Pages read ahead of late, and how many of them were touched; halved now and then.
+    read: u32,
+    used: u32,
 }
+
+/// Pages read ahead that are remembered.
+const RECENT: u32 = 1024;
 
 impl Streams {
     /// Streams whose windows grow to at most `max_window` accesses.
@@ -56,7 +63,27 @@ impl Streams {
             next_miss: 0,
             now: 0,
             max_window,
+            read: 0,
+            used: 0,
         }
+    }
+
+    /// A page has been read ahead.
+    pub(crate) fn read_one(&mut self) {
+        self.read += 1;
+        if self.read >= RECENT {
+            (self.read, self.used) = (self.read / 2, self.used / 2);
+        }
+    }
+
+    /// A page that was read ahead has been touched.
+    pub(crate) fn used_one(&mut self) {
+        self.used += 1;
+    }
+
+    /// Whether most of what was read ahead of late was in vain.
+    fn doubtful(&self) -> bool {
+        self.read >= RECENT / 4 && self.used * 2 < self.read
     }
 
     pub(crate) fn set_max_window(&mut self, max_window: u32) {
@@ -99,10 +126,15 @@ impl Streams {
     /// The stride at which `page` continues earlier misses.
     fn recognise(&self, page: i64) -> Option<i64> {
         let near = |from: i64| self.misses.contains(&from);
+        // Among touches that only look like streams, a third in order is asked for.
+        let doubtful = self.doubtful();
         for stride in [1, -1] {
-            if near(page - stride) {
+            if near(page - stride) && (!doubtful || near(page - 2 * stride)) {
                 return Some(stride);
             }
+        }
+        if doubtful {
+            return None;
         }
         let strides = self.misses.iter().map(|miss| page - miss);
         strides.filter(|d| *d != 0 && d.abs() <= MAX_STRIDE).find(|d| near(page - 2 * d))
