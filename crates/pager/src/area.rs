@@ -42,6 +42,12 @@ impl Areas {
         area.range.contains(page).then_some(*area)
     }
 
+    /// Whether any area has a page of `range`.
+    pub(crate) fn touch(&self, range: PageRange) -> bool {
+        let before = self.by_start.range(..range.end()).next_back();
+        before.is_some_and(|(_, area)| area.range.end() > range.start)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = Area> {
         self.by_start.values().copied()
     }

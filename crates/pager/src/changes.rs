@@ -6,7 +6,7 @@
 use crate::page::{PageNo, PageRange};
 
 /// Changes at once that need no allocation: one a thread that is in the middle of one.
-const ROOM: usize = 64;
+const ROOM: usize = 1024;
 
 #[derive(Debug)]
 pub(crate) struct Changes {

@@ -38,6 +38,8 @@ impl Pager {
     pub fn remove_area(&mut self, range: PageRange, each: impl FnMut(PageNo, State)) {
         self.discard(range, each);
         self.areas.remove(range);
+        let areas = &self.areas;
+        self.table.uncover(range, |leaf| areas.touch(leaf));
     }
 
     /// Moves areas and pages of `from`, in whatever state, to the same places after

@@ -25,14 +25,47 @@ pub(crate) enum Queue {
     Orphan,
 }
 
+impl Queue {
+    const ALL: [Self; 7] = [
+        Self::Free,
+        Self::Probation,
+        Self::Protected,
+        Self::Parked,
+        Self::Ahead,
+        Self::Transfer,
+        Self::Orphan,
+    ];
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Frame {
-    page: u64,
+    /// The page's number, and above it the queue's.
+    tag: u64,
+    /// The neighbour in the queue; in [`Queue::Orphan`] the slot of the transfer.
     prev: u32,
     next: u32,
-    /// The slot of the transfer, for frames in [`Queue::Orphan`].
-    slot: u32,
-    queue: Queue,
+}
+
+/// Where a tag holds the queue: page numbers have 52 bits.
+const QUEUE_SHIFT: u32 = 56;
+
+impl Frame {
+    fn page(self) -> u64 {
+        self.tag & ((1 << QUEUE_SHIFT) - 1)
+    }
+
+    fn set_page(&mut self, page: PageNo) {
+        debug_assert!(page.0 >> QUEUE_SHIFT == 0);
+        self.tag = self.tag >> QUEUE_SHIFT << QUEUE_SHIFT | page.0;
+    }
+
+    fn queue(self) -> Queue {
+        Queue::ALL[(self.tag >> QUEUE_SHIFT) as usize]
+    }
+
+    fn set_queue(&mut self, queue: Queue) {
+        self.tag = self.page() | (queue as u64) << QUEUE_SHIFT;
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +155,7 @@ impl Frames {
         let number = if self.free.head == NONE {
             let number = self.table.len() as u32;
             assert!(number < NUMBER_LIMIT, "more frames than an entry can name");
-            self.table.push(Frame { page: page.0, prev: NONE, next: NONE, slot: 0, queue: Queue::Transfer });
+            self.table.push(Frame { tag: (Queue::Transfer as u64) << QUEUE_SHIFT, prev: NONE, next: NONE });
             self.in_transfer += 1;
             number
         } else {
@@ -130,13 +163,15 @@ impl Frames {
             self.move_to(FrameNo(number), Queue::Transfer);
             number
         };
-        self.table[number as usize].page = page.0;
+        self.table[number as usize].set_page(page);
         FrameNo(number)
     }
 
     /// Puts `frame` at the tail of `queue`, out of whatever it was in.
     pub(crate) fn move_to(&mut self, frame: FrameNo, queue: Queue) {
-        let Frame { prev, next, queue: old, .. } = self.table[frame.0 as usize];
+        let record = self.table[frame.0 as usize];
+        let Frame { prev, next, .. } = record;
+        let old = record.queue();
         if self.list(old).is_some() {
             match prev {
                 NONE => self.list(old).expect("a list").head = next,
@@ -165,7 +200,8 @@ impl Frames {
             self.table[back as usize].next = frame.0;
         }
         let record = &mut self.table[frame.0 as usize];
-        (record.prev, record.next, record.queue) = (back, NONE, queue);
+        (record.prev, record.next) = (back, NONE);
+        record.set_queue(queue);
     }
 
     pub(crate) fn free(&mut self, frame: FrameNo) {
@@ -177,23 +213,24 @@ impl Frames {
     pub(crate) fn orphan(&mut self, frame: FrameNo, slot: SlotNo) {
         debug_assert_eq!(self.queue(frame), Queue::Transfer);
         let record = &mut self.table[frame.0 as usize];
-        (record.queue, record.slot) = (Queue::Orphan, slot.0);
+        record.set_queue(Queue::Orphan);
+        record.prev = slot.0;
     }
 
     pub(crate) fn orphan_slot(&self, frame: FrameNo) -> SlotNo {
-        SlotNo(self.table[frame.0 as usize].slot)
+        SlotNo(self.table[frame.0 as usize].prev)
     }
 
     pub(crate) fn queue(&self, frame: FrameNo) -> Queue {
-        self.table[frame.0 as usize].queue
+        self.table[frame.0 as usize].queue()
     }
 
     pub(crate) fn page(&self, frame: FrameNo) -> PageNo {
-        PageNo(self.table[frame.0 as usize].page)
+        PageNo(self.table[frame.0 as usize].page())
     }
 
     pub(crate) fn set_page(&mut self, frame: FrameNo, page: PageNo) {
-        self.table[frame.0 as usize].page = page.0;
+        self.table[frame.0 as usize].set_page(page);
     }
 
     pub(crate) fn oldest(&self, queue: Queue) -> Option<FrameNo> {
@@ -214,7 +251,7 @@ impl Frames {
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = (FrameNo, Queue, PageNo)> {
-        self.table.iter().enumerate().map(|(n, f)| (FrameNo(n as u32), f.queue, PageNo(f.page)))
+        self.table.iter().enumerate().map(|(n, f)| (FrameNo(n as u32), f.queue(), PageNo(f.page())))
     }
 
     pub(crate) fn metadata_bytes(&self) -> usize {
@@ -222,4 +259,4 @@ impl Frames {
     }
 }
 
-const _: () = assert!(size_of::<Frame>() == 24, "a frame's record is 24 bytes: 0.6 % of a page");
+const _: () = assert!(size_of::<Frame>() == 16, "a frame's record is 16 bytes: 0.4 % of a page");

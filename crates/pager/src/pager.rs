@@ -210,7 +210,7 @@ impl Pager {
 
     /// The program begins to change what is mapped in `range`: until [`Self::end_change`]
     /// nothing there is parked, and faults there are [`Fault::Changing`](crate::Fault).
-    /// Allocates beyond 64 at once.
+    /// Allocates beyond 1024 at once.
     pub fn begin_change(&mut self, range: PageRange) {
         self.changes.begin(range);
     }

@@ -5,14 +5,18 @@ use crate::runmap::RunMap;
 
 /// Slots in one extent: what is given back to the file system at a time (2 MiB at 4 KiB).
 const EXTENT_SLOTS: u32 = 512;
+/// Evictions that pass for simultaneous.
+const TICK: u32 = 64;
+/// Slots that are free together are found in runs of so many.
+const RUN: u32 = 64;
 
 #[derive(Debug)]
 pub(crate) struct Slots {
     map: RunMap,
     /// Owners of each slot; fork shares them.
     owners: Vec<u16>,
-    /// How many evictions there had been when the slot's page was last evicted.
-    left_at: Vec<u32>,
+    /// When the slot's page was last evicted, in [`TICK`]s.
+    left_at: Vec<u16>,
     evictions: u32,
     /// Keyed digest of the bytes that the slot holds.
     digests: Vec<u128>,
@@ -51,10 +55,12 @@ impl Slots {
     }
 
     /// A slot with one owner: the one after the last given out where that is
-    /// free, so that what is evicted together lies together.
+    /// free, so that what is evicted together lies together; but slots used before
+    /// rather than new ones, so that the store and its tables stay small.
     pub(crate) fn allocate(&mut self, digest: u128) -> Option<SlotNo> {
         let next = self.last + 1;
-        let number = if self.map.is_taken(next) { self.map.find()? } else { next };
+        let goes_on = !next.is_multiple_of(RUN) && !self.map.is_taken(next);
+        let number = if goes_on { next } else { self.map.find()? };
         self.map.take(number);
         self.last = number;
         self.owners[number as usize] = 1;
@@ -101,13 +107,15 @@ impl Slots {
     /// The slot's page leaves memory.
     pub(crate) fn note_eviction(&mut self, slot: SlotNo) {
         self.evictions = self.evictions.wrapping_add(1);
-        self.left_at[slot.0 as usize] = self.evictions;
+        self.left_at[slot.0 as usize] = (self.evictions / TICK) as u16;
     }
 
-    /// Evictions since that of the slot's page. Starts again after 2³², which makes a
-    /// page that was away for so long look used again: a worse choice, no more.
+    /// About how many evictions there have been since that of the slot's page. Starts
+    /// again after 2²², which makes a page that was away for so long look used again: a
+    /// worse choice, no more.
     pub(crate) fn evictions_since(&self, slot: SlotNo) -> u32 {
-        self.evictions.wrapping_sub(self.left_at[slot.0 as usize])
+        let now = (self.evictions / TICK) as u16;
+        u32::from(now.wrapping_sub(self.left_at[slot.0 as usize])) * TICK
     }
 
     pub(crate) fn owners(&self, slot: SlotNo) -> u16 {
@@ -137,6 +145,6 @@ impl Slots {
     /// Bytes of the tables that have been written.
     pub(crate) fn metadata_bytes(&self) -> usize {
         let bitmap = self.map.metadata_bytes();
-        bitmap + bitmap * 8 * (size_of::<u16>() + size_of::<u32>() + size_of::<u128>())
+        bitmap + bitmap * 8 * (2 * size_of::<u16>() + size_of::<u128>())
     }
 }

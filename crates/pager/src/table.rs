@@ -26,6 +26,20 @@ impl PageTable {
         }
     }
 
+    /// Gives back the leaves of `range` that `in_use` says nobody needs.
+    pub(crate) fn uncover(&mut self, range: PageRange, in_use: impl Fn(PageRange) -> bool) {
+        let Some(last) = range.count.checked_sub(1) else { return };
+        let leaves = range.start.0 / LEAF_PAGES..=(range.start.0 + last) / LEAF_PAGES;
+        while let Some(number) = self
+            .leaves
+            .range(leaves.clone())
+            .map(|(number, _)| *number)
+            .find(|number| !in_use(PageRange { start: PageNo(number * LEAF_PAGES), count: LEAF_PAGES }))
+        {
+            self.leaves.remove(&number);
+        }
+    }
+
     pub(crate) fn get(&self, page: PageNo) -> State {
         self.leaves
             .get(&(page.0 / LEAF_PAGES))

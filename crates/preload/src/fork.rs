@@ -42,7 +42,7 @@ unsafe extern "C" fn parent() {
 }
 
 unsafe extern "C" fn child() {
-    crate::META.unlock_after_fork();
+    crate::META.unlock_in_child();
     // SAFETY: see `Held`.
     let guard = unsafe { (*HELD.0.get()).take() };
     let independent = guard.map(ForkGuard::after_fork_in_child);

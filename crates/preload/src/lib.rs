@@ -15,4 +15,4 @@ mod tls;
 
 /// Everything that this library allocates for itself is never paged.
 #[global_allocator]
-static META: sys::meta::MetaAlloc = sys::meta::MetaAlloc::new();
+static META: sys::meta::MetaAlloc = sys::meta::MetaAlloc::new(malloc::is_the_pager_thread);

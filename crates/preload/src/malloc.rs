@@ -98,6 +98,11 @@ pub(crate) fn this_is_the_pager_thread() {
     tls::set(PAGER_THREAD);
 }
 
+/// Whether this thread is the pager's, or one that it started.
+pub(crate) fn is_the_pager_thread() -> bool {
+    tls::get() == PAGER_THREAD
+}
+
 #[inline]
 fn server(caller: Caller) -> Server {
     let [start, len] = [0, 1].map(|index| LINKER[index].load(Ordering::Relaxed));

@@ -6,6 +6,11 @@
 //! power-of-two blocks; large ones are mappings of their own. What is asked zeroed is
 //! cleared only if it was used before, so that large tables, and small ones that are
 //! new, are resident only where they are touched.
+//!
+//! There are two sets of free lists: one for the thread that serves faults, and one for
+//! all others. A thread that forks holds the lock of the second over the fork, so that
+//! the child has it whole; the fork waits for the first thread, which must not wait for
+//! that lock. Blocks may be freed to either set.
 
 use crate::lock::Lock;
 use core::alloc::{GlobalAlloc, Layout};
@@ -27,21 +32,29 @@ struct Lists {
     chunk_end: usize,
 }
 
-/// The allocator. One per library, as its `#[global_allocator]`.
-pub struct MetaAlloc {
+/// Free lists and their lock.
+struct Set {
     lock: Lock,
     lists: UnsafeCell<Lists>,
+}
+
+impl Set {
+    const fn new() -> Self {
+        let lists = Lists { heads: [null_mut(); CLASSES], chunk: 0, chunk_end: 0 };
+        Self { lock: Lock::new(), lists: UnsafeCell::new(lists) }
+    }
+}
+
+/// The allocator. One per library, as its `#[global_allocator]`.
+pub struct MetaAlloc {
+    server: Set,
+    others: Set,
+    is_server: fn() -> bool,
     mapped: AtomicUsize,
 }
 
-// SAFETY: the lists are used under the lock only.
+// SAFETY: the lists are used under their lock only.
 unsafe impl Sync for MetaAlloc {}
-
-impl Default for MetaAlloc {
-    fn default() -> Self {
-        Self::new()
-    }
-}
 
 impl core::fmt::Debug for MetaAlloc {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -64,10 +77,14 @@ fn map(len: usize) -> *mut u8 {
 }
 
 impl MetaAlloc {
-    /// An allocator that holds nothing yet.
-    pub const fn new() -> Self {
-        let lists = Lists { heads: [null_mut(); CLASSES], chunk: 0, chunk_end: 0 };
-        Self { lock: Lock::new(), lists: UnsafeCell::new(lists), mapped: AtomicUsize::new(0) }
+    /// An allocator that holds nothing yet. `is_server` tells whether the calling thread
+    /// is the one that forks wait for; it must not allocate.
+    pub const fn new(is_server: fn() -> bool) -> Self {
+        Self { server: Set::new(), others: Set::new(), is_server, mapped: AtomicUsize::new(0) }
+    }
+
+    fn set(&self) -> &Set {
+        if (self.is_server)() { &self.server } else { &self.others }
     }
 
     /// Bytes mapped; fewer are resident.
@@ -75,21 +92,31 @@ impl MetaAlloc {
         self.mapped.load(Ordering::Relaxed)
     }
 
-    /// Keeps every other thread out, over a fork.
+    /// Keeps every other thread out but the one that serves faults, over a fork.
     pub fn lock_for_fork(&self) {
-        self.lock.lock();
+        self.others.lock.lock();
     }
 
-    /// Ends [`Self::lock_for_fork`], in parent and child.
+    /// Ends [`Self::lock_for_fork`] in the parent.
     pub fn unlock_after_fork(&self) {
-        self.lock.unlock();
+        self.others.lock.unlock();
+    }
+
+    /// Ends [`Self::lock_for_fork`] in the child, where there is no thread that serves
+    /// faults. It may have been in the middle of an allocation: its lists are forgotten.
+    pub fn unlock_in_child(&self) {
+        // SAFETY: the child has one thread, and it is not the one that used this set.
+        unsafe { *self.server.lists.get() = Set::new().lists.into_inner() };
+        self.server.lock.unlock();
+        self.others.lock.unlock();
     }
 
     /// A block of a class, and whether it has never been used: such a block is zero.
     fn take(&self, class: usize) -> (*mut u8, bool) {
-        self.lock.hold(|| {
+        let set = self.set();
+        set.lock.hold(|| {
             // SAFETY: under the lock.
-            let lists = unsafe { &mut *self.lists.get() };
+            let lists = unsafe { &mut *set.lists.get() };
             let head = lists.heads[class];
             if !head.is_null() {
                 // SAFETY: a free block holds the address of the next.
@@ -147,14 +174,17 @@ unsafe impl GlobalAlloc for MetaAlloc {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         match (class_of(layout), Self::large_len(layout)) {
-            (Some(class), _) => self.lock.hold(|| {
-                // SAFETY: under the lock; the block is free and at least 16 bytes.
-                unsafe {
-                    let lists = &mut *self.lists.get();
-                    block.cast::<*mut u8>().write(lists.heads[class]);
-                    lists.heads[class] = block;
-                }
-            }),
+            (Some(class), _) => {
+                let set = self.set();
+                set.lock.hold(|| {
+                    // SAFETY: under the lock; the block is free and at least 16 bytes.
+                    unsafe {
+                        let lists = &mut *set.lists.get();
+                        block.cast::<*mut u8>().write(lists.heads[class]);
+                        lists.heads[class] = block;
+                    }
+                });
+            }
             (None, Some(len)) => {
                 // SAFETY: a mapping of `alloc`, which nobody uses any more.
                 let _ = unsafe { rustix::mm::munmap(block.cast(), len) };
@@ -201,7 +231,7 @@ mod tests {
 
     #[test]
     fn blocks_are_aligned_and_apart_and_keep_their_bytes() {
-        let meta = MetaAlloc::new();
+        let meta = MetaAlloc::new(|| false);
         let mut blocks = Vec::new();
         for round in 0..2000usize {
             let layout = layout(1 + round * 97 % 100_000, 1 << (round % 13));
@@ -238,8 +268,26 @@ mod tests {
     }
 
     #[test]
+    fn who_serves_faults_does_not_wait_for_a_fork() {
+        thread_local!(static SERVES: core::cell::Cell<bool> = const { core::cell::Cell::new(false) });
+        static META: MetaAlloc = MetaAlloc::new(|| SERVES.get());
+        let layout = layout(100, 8);
+        META.lock_for_fork();
+        std::thread::spawn(move || {
+            SERVES.set(true);
+            // SAFETY: not an empty layout; freed with it.
+            unsafe { META.dealloc(META.alloc(layout), layout) };
+        })
+        .join()
+        .expect("the thread ends");
+        META.unlock_in_child();
+        // SAFETY: as above.
+        unsafe { META.dealloc(META.alloc(layout), layout) };
+    }
+
+    #[test]
     fn a_large_table_costs_addresses_only() {
-        let meta = MetaAlloc::new();
+        let meta = MetaAlloc::new(|| false);
         let layout = layout(1 << 32, 8);
         // SAFETY: not an empty layout; read within it, and freed with it.
         unsafe {

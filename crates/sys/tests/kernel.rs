@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use sys::maps::{self, PageState, Pagemap, Reservation, Statm};
 use sys::uffd::{
     Access, Cause, CopyFlags, Event, EventBuffer, Features, Protect, Register, Source, Stop, Transfer, Uffd,
-    Witness, probe,
+    Waking, Witness, probe,
 };
 
 const PAGE: usize = 4096;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What a program did under Outcore.
@@ -70,6 +70,44 @@ pub(crate) fn finish(mut command: Command, ram: u64, options: &[&str], program: 
         stderr,
         report: serde_json::from_str(&report).unwrap(),
     }
+}
+
+/// A memory cgroup of this test's own, removed when dropped.
+pub(crate) struct Cgroup {
+    dir: PathBuf,
+}
+
+impl Cgroup {
+    /// One that allows `bytes`, in the version that the machine has; none without root
+    /// or without a memory controller.
+    pub(crate) fn new(bytes: u64) -> Option<Self> {
+        let (root, limit) =
+            [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")]
+                .into_iter()
+                .find(|(root, _)| Path::new(root).join("cgroup.procs").exists())?;
+        // Needed in version 2, unknown in version 1.
+        let _ = fs::write(Path::new(root).join("cgroup.subtree_control"), "+memory");
+        let dir = Path::new(root).join(format!("outcore-test-{}", std::process::id()));
+        fs::create_dir(&dir).ok()?;
+        let group = Self { dir };
+        fs::write(group.dir.join(limit), bytes.to_string()).ok()?;
+        Some(group)
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.dir);
+    }
+}
+
+/// [`paged`] inside of `group`: Outcore's supervisor and files count against it as well.
+pub(crate) fn finish_in(group: &Cgroup, ram: u64, program: &[&str]) -> Paged {
+    assert!(fs::read_to_string("/proc/swaps").unwrap().lines().count() <= 1, "swap is to be off");
+    let mut command = Command::new("sh");
+    command.arg("-c").arg("echo $$ > \"$0\" && exec \"$@\"").arg(group.dir.join("cgroup.procs"));
+    command.arg(env!("CARGO_BIN_EXE_outcore")).env_remove("TMPDIR").env_remove("LD_PRELOAD");
+    finish(command, ram, &[], program)
 }
 
 /// The program's output without Outcore.
