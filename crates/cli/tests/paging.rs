@@ -182,6 +182,7 @@ fn forks_under_pressure() {
     assert_eq!(run.status, Some(0), "{}", run.stderr);
     assert_eq!(run.stdout, b"parent and children kept every byte\n");
     assert!(run.number("swap_outs") > 10_000, "paged too little");
+    assert!(run.stderr.contains("give the program more --ram"), "a grandchild was stopped: {}", run.stderr);
 }
 
 #[test]

@@ -30,11 +30,16 @@ struct Child {
     swapped: Vec<(PageNo, SlotNo)>,
     /// Faults that the kernel told us to try again.
     deferred: Vec<PageNo>,
+    /// Children of its own, to be handed to [`Children::unserved`].
+    forked: Vec<Uffd>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Children {
     children: Vec<Child>,
+    /// Grandchildren and theirs. They live on what was mapped when they were made;
+    /// closing their userfaultfds would make everything else read as zeros.
+    unserved: Vec<Uffd>,
     next: u32,
 }
 
@@ -50,7 +55,7 @@ pub(crate) struct ChildRead {
 
 impl Children {
     pub(crate) fn any(&self) -> bool {
-        !self.children.is_empty()
+        !(self.children.is_empty() && self.unserved.is_empty())
     }
 
     pub(crate) fn made(&self) -> u32 {
@@ -58,7 +63,7 @@ impl Children {
     }
 
     pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.children.iter().map(|child| child.uffd.as_fd())
+        self.children.iter().map(|child| child.uffd.as_fd()).chain(self.unserved.iter().map(Uffd::as_fd))
     }
 
     fn find(&mut self, id: ChildId) -> Option<&mut Child> {
@@ -100,7 +105,7 @@ impl Live {
             // means that it was mapped when the child was made.
             let _ = unsafe { uffd.copy(addr_of(page), self.pool.address(place), PAGE, CopyFlags::empty()) };
         }
-        self.children.children.push(Child { id, uffd, swapped, deferred: Vec::new() });
+        self.children.children.push(Child { id, uffd, swapped, deferred: Vec::new(), forked: Vec::new() });
     }
 
     /// Serves every child's faults; whether there were any.
@@ -121,8 +126,45 @@ impl Live {
             }
             served |= !faults.is_empty();
             faults.into_iter().for_each(|page| self.child_fault(pager, id, page));
+            if let Some(child) = self.children.find(id) {
+                let forked = core::mem::take(&mut child.forked);
+                self.children.unserved.extend(forked);
+            }
         }
-        served
+        self.stop_unserved(events) || served
+    }
+
+    /// Stops grandchildren that touch what they have not got, rather than let them wait
+    /// for ever; whether there were any.
+    fn stop_unserved(&mut self, events: &mut EventBuffer) -> bool {
+        let mut born = Vec::new();
+        let mut stopped = false;
+        for uffd in &self.children.unserved {
+            while let Ok(count @ 1..) = uffd.read_events(events) {
+                for index in 0..count {
+                    match events.take(index) {
+                        Event::Fault { thread, .. } => {
+                            stopped = true;
+                            say(&format!(
+                                "process {thread} was stopped: it is the child of a process that forked after paging \
+                                 began, and touched paged memory that was not in RAM. Such processes are not paged \
+                                 yet; give the program more --ram"
+                            ));
+                            // SAFETY: no memory effects here. The thread waits for its page.
+                            unsafe { libc::kill(thread as i32, libc::SIGKILL) };
+                        }
+                        Event::Fork(child) => born.push(child),
+                        Event::Remove { start, end } | Event::Unmap { start, end } => {
+                            let _ = uffd.wake(start, end - start);
+                        }
+                        Event::Remap { from, len, .. } => drop(uffd.wake(from, len)),
+                        Event::Unknown(_) => {}
+                    }
+                }
+            }
+        }
+        self.children.unserved.append(&mut born);
+        stopped
     }
 
     fn child_fault(&mut self, pager: &Pager, id: ChildId, page: PageNo) {
@@ -185,12 +227,16 @@ impl Live {
     /// Forgets children that have executed another program or ended.
     pub(crate) fn bury_children(&mut self, pager: &mut Pager) {
         let (probe, zeros) = (self.pool.addr(), self.zeros.addr());
-        self.children.children.retain(|child| {
+        let gone = |uffd: &Uffd| {
             // The pool is not mapped in a child, so nothing is copied: only whether
             // there still is an address space is found out.
             // SAFETY: the destination is not mapped in the child.
-            let transfer = unsafe { child.uffd.copy(probe, zeros, PAGE, CopyFlags::empty()) };
-            let gone = matches!(transfer.stop, Some(Stop::Gone));
+            let transfer = unsafe { uffd.copy(probe, zeros, PAGE, CopyFlags::empty()) };
+            matches!(transfer.stop, Some(Stop::Gone))
+        };
+        self.children.unserved.retain(|uffd| !gone(uffd));
+        self.children.children.retain(|child| {
+            let gone = gone(&child.uffd);
             if gone {
                 child.swapped.iter().for_each(|(_, slot)| pager.release_slot(*slot));
             }
@@ -230,9 +276,7 @@ impl Child {
                 self.swapped.sort_unstable_by_key(|(page, _)| *page);
                 let _ = self.uffd.wake(from, len);
             }
-            // A grandchild: it holds on to its pages through us until this child's
-            // pages are served to it as well; without that it must not go on.
-            Event::Fork(grandchild) => drop_unserved(grandchild),
+            Event::Fork(grandchild) => self.forked.push(grandchild),
             Event::Unknown(_) => {}
         }
         None
@@ -247,14 +291,4 @@ impl Child {
             !gone
         });
     }
-}
-
-/// A descriptor that is kept open for ever: closing it would make absent pages
-/// read as zeros, while an unserved fault merely waits.
-fn drop_unserved(uffd: Uffd) {
-    say(
-        "a child forked again after paging began; the grandchild waits for ever if it touches paged memory that is \
-         not in RAM. Give the program more --ram.",
-    );
-    core::mem::forget(uffd);
 }

@@ -24,5 +24,14 @@ child = os.fork()
 if child == 0:
     os._exit(0 if digest() == before else 1)
 assert os.waitpid(child, 0)[1] == 0
+# A child of a child has what was in memory, and is stopped where it has not.
+child = os.fork()
+if child == 0:
+    grandchild = os.fork()
+    if grandchild == 0:
+        os._exit(0 if digest() == before else 1)
+    status = os.waitpid(grandchild, 0)[1]
+    os._exit(0 if status in (0, 9) else 1)
+assert os.waitpid(child, 0)[1] == 0
 assert digest() == before
 print("parent and children kept every byte")
