@@ -78,12 +78,12 @@ impl Pager {
 
     /// Parked pages to keep as second chances while others can be evicted.
     pub fn parking_target(&self) -> u32 {
-        self.frames.limit() / 8
+        self.frames.limit() / 16
     }
 
     /// Evictions after which it no longer says anything that a page comes back.
     pub(crate) fn memory_of_evictions(&self) -> u32 {
-        self.frames.limit()
+        self.frames.limit() / 4
     }
 
     /// The next pages to unmap: a run of at most `most` whose frames arrived one
