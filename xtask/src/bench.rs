@@ -18,6 +18,15 @@ use std::process::{Command, ExitCode};
 pub(crate) enum Bench {
     /// Outcore against the kernel's swap (file and zram) and a shared file mapping
     Swap(Options),
+    /// Median and 99th percentile of each kind of fault, and of a fault's parts
+    Faults {
+        /// MiB of data
+        #[arg(long, default_value_t = 512)]
+        mib: usize,
+        /// MiB of RAM for it
+        #[arg(long, default_value_t = 128)]
+        ram: usize,
+    },
 }
 
 #[derive(Args)]
@@ -47,14 +56,31 @@ pub(crate) struct Options {
 
 /// Measures, prints a table and writes `swap.json` and `swap.svg`.
 pub(crate) fn run(bench: &Bench) -> ExitCode {
-    let Bench::Swap(options) = bench;
-    match swap(options) {
+    let done = match bench {
+        Bench::Swap(options) => swap(options),
+        Bench::Faults { mib, ram } => faults(*mib, *ram),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn faults(mib: usize, ram: usize) -> Result<(), String> {
+    let text = output(Programs::build()?.under_outcore(ram).args(["faults", "--mib", &mib.to_string()]))?;
+    println!("| {:28} | {:>10} | {:>10} | {:>7} |", "kind", "median", "p99", "samples");
+    println!("|{}|-----------:|-----------:|--------:|", "-".repeat(30));
+    for line in text.lines() {
+        let row: serde_json::Value =
+            serde_json::from_str(line).map_err(|error| format!("{line}: {error}"))?;
+        let shown = |name: &str| row[name].as_u64().map_or(String::new(), |ns| format!("{ns} ns"));
+        let (kind, samples) = (row["kind"].as_str().unwrap_or_default(), &row["samples"]);
+        println!("| {kind:28} | {:>10} | {:>10} | {samples:>7} |", shown("median_ns"), shown("p99_ns"));
+    }
+    Ok(())
 }
 
 fn swap(options: &Options) -> Result<(), String> {

@@ -2,6 +2,7 @@
 //! swap, and in plain memory. Each prints one JSON object a line.
 
 mod device;
+mod faults;
 mod fit;
 mod memory;
 mod numbers;
@@ -39,6 +40,12 @@ enum Program {
         #[arg(long)]
         mib: usize,
     },
+    /// What one fault costs, kind by kind
+    Faults {
+        /// MiB of data, more than the budget
+        #[arg(long)]
+        mib: usize,
+    },
     /// What the disk under a directory gives with O_DIRECT
     Device {
         /// Where a file is made
@@ -58,6 +65,7 @@ fn main() -> ExitCode {
             fit::run(mib);
             Ok(())
         }
+        Program::Faults { mib } => faults::run(mib),
         Program::Device { dir, mib } => device::run(&dir, mib),
     };
     match done {

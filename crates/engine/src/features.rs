@@ -87,12 +87,7 @@ fn open_store(settings: &Settings, slots: u64) -> Result<(Store, u64), String> {
 }
 
 /// Opens everything. `frames` is the budget in pages.
-pub(crate) fn open(
-    settings: &Settings,
-    frames: u32,
-    slots: u64,
-    thread_starts: fn(),
-) -> Result<(Live, u64), String> {
+pub(crate) fn open(settings: &Settings, frames: u32, slots: u64) -> Result<(Live, u64), String> {
     let failed = |what: &'static str| move |error: Errno| format!("{what}: {error}");
     let arena = open_arena(settings)?;
     let (pool_side, _) = Uffd::open(arena.source, pool_features(arena.mechanism))
@@ -113,7 +108,6 @@ pub(crate) fn open(
     ] {
         bits |= if on { bit } else { 0 };
     }
-    let steering = Steering::new(&arena.uffd, thread_starts);
     let live = Live {
         arena: arena.uffd,
         pool_side,
@@ -142,7 +136,7 @@ pub(crate) fn open(
         },
         tally: Tally::default(),
         demand: Demand::default(),
-        steering,
+        steering: Steering::new(),
     };
     Ok((live, bits))
 }

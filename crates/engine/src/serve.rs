@@ -21,7 +21,7 @@ pub(crate) fn run(engine: &'static Engine) {
     let frames = core.pager.frame_limit();
     let slots = u64::from(core.pager.slots_total());
     drop(core);
-    let (live, bits) = match features::open(&engine.settings, frames, slots, engine.thread_starts) {
+    let (live, bits) = match features::open(&engine.settings, frames, slots) {
         Ok(opened) => opened,
         Err(reason) => {
             say(&format!("{reason}. The program runs without a RAM limit."));
@@ -87,6 +87,7 @@ fn watch(engine: &Engine) {
         die("the doorbell cannot be registered with userfaultfd");
     }
     live.take_over(pager);
+    live.steering.begin(&live.arena, engine.thread_starts);
     engine.set_stage(Stage::Paging);
 }
 

@@ -48,9 +48,9 @@ pub(crate) struct Steering {
 }
 
 impl Steering {
-    /// For the pager thread, which must be the caller. `thread_starts` is called in
-    /// the waker's thread first.
-    pub(crate) fn new(arena: &Uffd, thread_starts: fn()) -> Self {
+    /// For the pager thread, which must be the caller. Follows nobody until
+    /// [`Self::begin`].
+    pub(crate) fn new() -> Self {
         // SAFETY: all zeros are an empty set, which the kernel fills in.
         let everywhere = unsafe {
             let mut set: libc::cpu_set_t = core::mem::zeroed();
@@ -65,13 +65,19 @@ impl Steering {
             stat: None,
             bound_to: None,
             next_look: now,
-            waker: Waker::start(arena, thread_starts),
+            waker: None,
             used: 0,
             missed: 0,
             resting_until: now,
             pending: None,
             asked_at: now,
         }
+    }
+
+    /// Paging begins: starts the waker, whose thread calls `thread_starts` first. Without
+    /// it nobody is followed.
+    pub(crate) fn begin(&mut self, arena: &Uffd, thread_starts: fn()) {
+        self.waker = Waker::start(arena, thread_starts);
     }
 
     /// Tells of a fault by `thread`.

@@ -56,7 +56,8 @@ impl Wait {
         } else {
             quiet_work.then_some(QUIET)
         };
-        self.spin = live.demand.spin();
+        // A waker beside a thread that yields would not get its turn.
+        self.spin = if self.is_short { Duration::ZERO } else { live.demand.spin() };
     }
 
     /// Waits. While a thread waits for a read that is expected at once, the processor is

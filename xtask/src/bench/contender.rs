@@ -46,7 +46,8 @@ impl Programs {
         results.add("Outcore", &output(command.args(["fit", "--mib", &fit]))?)
     }
 
-    fn under_outcore(&self, ram: usize) -> Command {
+    /// The workload with so many MiB of RAM; its arguments are to be added.
+    pub(crate) fn under_outcore(&self, ram: usize) -> Command {
         let mut command = Command::new(&self.outcore);
         command.args(["run", "--report", "none", "--ram", &format!("{ram}M")]);
         command.arg("--").arg(&self.workload);

@@ -1,0 +1,134 @@
+//! What one fault costs, kind by kind, and the parts of it that can be had alone.
+
+use crate::memory::{WORDS, Words};
+use crate::numbers::Random;
+use pager::{Commit, Config, Fault, PageNo, PageRange, Pager, Rights};
+use serde_json::json;
+use std::hint::black_box;
+use std::io::Error;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+use store::Digester;
+use sys::maps::Pagemap;
+
+const PAGE: usize = 4096;
+/// Touches of one kind.
+const TOUCHES: usize = 20_000;
+/// Calls that are timed together where one is shorter than the clock's tick.
+const BATCH: usize = 64;
+
+/// Measures in a process whose `mib` MiB exceed its budget, so that it is paged.
+///
+/// # Errors
+/// Memory or the page map is not to be had.
+pub(crate) fn run(mib: usize) -> Result<(), Error> {
+    parts();
+    let pagemap = Pagemap::open()?;
+    let mut words = Words::map(mib, None)?;
+    words.own().iter_mut().step_by(8).enumerate().for_each(|(index, word)| *word = index as u64 | 1);
+    let pages = words.own().len() / WORDS;
+
+    let mut fresh = Words::map(mib / 4, None)?;
+    let mut order: Vec<usize> = (0..fresh.own().len() / WORDS).collect();
+    let mut random = Random::new(1);
+    (1..order.len()).rev().for_each(|last| order.swap(last, random.below(last + 1)));
+    let zero_fill = order.iter().take(TOUCHES).map(|page| touch(fresh.shared(), *page, true)).collect();
+    tell("zero fill, at random", zero_fill);
+
+    let mut fresh = Words::map(mib / 4, None)?;
+    let count = fresh.own().len() / WORDS;
+    let start = Instant::now();
+    for page in 0..count {
+        touch(fresh.shared(), page, true);
+    }
+    tell("zero fill, in order, a page", vec![start.elapsed().as_nanos() as u64 / count as u64]);
+
+    // Which pages are mapped is asked before each touch: the others are
+    // swapped, or parked now and then.
+    let start = words.own().as_ptr() as usize;
+    let (mut absent, mut present) = (Vec::new(), Vec::new());
+    while absent.len() < TOUCHES {
+        let page = random.below(pages);
+        let mapped = pagemap.present(start + page * PAGE)? == sys::maps::PageState::Present;
+        let took = touch(words.shared(), page, false);
+        if mapped { &mut present } else { &mut absent }.push(took);
+    }
+    tell("absent, at random", absent);
+    tell("mapped", present);
+
+    let start = Instant::now();
+    for page in 0..pages {
+        touch(words.shared(), page, false);
+    }
+    tell("swapped in, in order, a page", vec![start.elapsed().as_nanos() as u64 / pages as u64]);
+    Ok(())
+}
+
+/// Touches a page; how many nanoseconds it took.
+fn touch(words: &[AtomicU64], page: usize, write: bool) -> u64 {
+    let word = &words[page * WORDS + 1];
+    let start = Instant::now();
+    if write {
+        word.store(1, Relaxed);
+    } else {
+        black_box(word.load(Relaxed));
+    }
+    start.elapsed().as_nanos() as u64
+}
+
+/// Parts of a fault without the kernel.
+fn parts() {
+    let page = vec![7u8; 2 * PAGE];
+    let aligned = (page.as_ptr() as usize).next_multiple_of(PAGE);
+    match Digester::random() {
+        Ok(digester) => tell(
+            "digest of a page",
+            batches(|_| {
+                black_box(digest(&digester, aligned));
+            }),
+        ),
+        Err(error) => eprintln!("no digest: {error}"),
+    }
+    let config = Config { frames: 1 << 16, slots: 1 << 16, commit: Commit::Lazy, readahead: true };
+    let mut pager = Pager::new(config);
+    let area = PageRange { start: PageNo(1 << 20), count: 1 << 18 };
+    pager.add_area(area, Rights::ReadWrite);
+    let mut random = Random::new(2);
+    tell(
+        "decision about a zero fill",
+        batches(|_| {
+            let page = area.start.plus(random.below(area.count as usize) as u64);
+            if let Fault::Zero(range) = pager.fault(page) {
+                range.pages().for_each(|page| pager.vanished(page));
+            }
+        }),
+    );
+    let counter = AtomicU64::new(0);
+    tell("counter update", batches(|round| counter.store(round as u64, Relaxed)));
+}
+
+#[expect(unsafe_code, reason = "the digest takes an address")]
+fn digest(digester: &Digester, addr: usize) -> u128 {
+    // SAFETY: a page of the caller's vector, which nobody writes.
+    unsafe { digester.of_page(addr, PAGE) }.0
+}
+
+/// Nanoseconds a call, batch by batch.
+fn batches(mut call: impl FnMut(usize)) -> Vec<u64> {
+    let mut samples = Vec::with_capacity(1000);
+    for batch in 0..1000 {
+        let start = Instant::now();
+        (0..BATCH).for_each(|index| call(batch * BATCH + index));
+        samples.push(start.elapsed().as_nanos() as u64 / BATCH as u64);
+    }
+    samples
+}
+
+fn tell(kind: &str, mut nanoseconds: Vec<u64>) {
+    nanoseconds.sort_unstable();
+    let at = |share: usize| nanoseconds.get(nanoseconds.len() * share / 100).copied();
+    println!(
+        "{}",
+        json!({ "kind": kind, "median_ns": at(50), "p99_ns": at(99), "samples": nanoseconds.len() })
+    );
+}
