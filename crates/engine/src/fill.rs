@@ -114,6 +114,7 @@ impl Live {
                 Purpose::Fill { demand } => {
                     if demand {
                         self.demand.ended(took);
+                        self.steering.read_took(took);
                     }
                     self.tally.read_bytes += op.bytes as u64;
                     self.finish_fill(pager, completion.token, full, waited);

@@ -21,6 +21,7 @@ mod fill;
 mod map;
 mod ops;
 mod pool;
+mod processors;
 mod serve;
 mod settings;
 mod signals;

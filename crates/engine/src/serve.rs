@@ -114,7 +114,7 @@ fn serve(engine: &Engine) -> ! {
             let mut core = engine.lock_core();
             core.live.as_mut().into_iter().for_each(Live::catch_up);
         }
-        if woken == Woken::Timeout {
+        if woken == Woken::Quiet {
             let mut core = engine.lock_core();
             let Core { pager, live: Some(live), .. } = &mut *core else {
                 die("the pager thread lost its means")

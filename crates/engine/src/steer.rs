@@ -7,7 +7,12 @@
 //! to that thread's processor, and the wake-up is left to the [`Waker`], a thread of
 //! the idle class (`SCHED_IDLE`, sched(7)): a processor that runs nothing else counts
 //! as idle, so the woken thread stays where it is.
+//!
+//! Where reads end sooner on another processor ([`Processors`]), the followed thread is
+//! sent there while it waits for a page: it is bound there for the time it takes to wake
+//! it, and may go where it likes from then on.
 
+use crate::processors::{MAX_PROCESSORS, Processors};
 use crate::signals::Blocked;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use rustix::fs::{Mode, OFlags};
@@ -21,18 +26,25 @@ use sys::uffd::{Uffd, Waking};
 /// Faults in a row of one thread after which it is followed.
 const ALONE: u32 = 64;
 /// How often it is looked where the followed thread runs.
-const LOOK: Duration = Duration::from_millis(5);
+const LOOK: Duration = Duration::from_millis(1);
 /// Wake-ups that the waker did not get to, of the last 64, after which it is not used.
 const MOST_MISSED: u32 = 8;
-/// How long the waker is given; a turn of the pager thread may come first.
+/// How long the waker is given when the pager thread has something else to do.
 const PATIENCE: Duration = Duration::from_micros(300);
-/// For how long then.
+/// How long it is given when there is nothing else. Longer than a tick of the kernel's
+/// clock: a timer that is to expire before it costs more to set than the wake-up.
+pub(crate) const LONGEST_PATIENCE: Duration = Duration::from_millis(5);
+/// For how long the waker is not used then, at first; doubles.
 const REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(64);
 
 /// Whom the pager thread follows, and where to.
 #[derive(Debug)]
 pub(crate) struct Steering {
     everywhere: libc::cpu_set_t,
+    processors: Processors,
+    /// Where the followed thread is to be sent when it waits next.
+    destination: Option<usize>,
     thread: u32,
     in_a_row: u32,
     /// The followed thread's `/proc/self/task/N/stat`.
@@ -43,6 +55,7 @@ pub(crate) struct Steering {
     used: u32,
     missed: u32,
     resting_until: Instant,
+    rest: Duration,
     pending: Option<(usize, usize)>,
     asked_at: Instant,
 }
@@ -51,15 +64,11 @@ impl Steering {
     /// For the pager thread, which must be the caller. Follows nobody until
     /// [`Self::begin`].
     pub(crate) fn new() -> Self {
-        // SAFETY: all zeros are an empty set, which the kernel fills in.
-        let everywhere = unsafe {
-            let mut set: libc::cpu_set_t = core::mem::zeroed();
-            libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set);
-            set
-        };
         let now = Instant::now();
         Self {
-            everywhere,
+            everywhere: allowed(0).unwrap_or(NOWHERE),
+            processors: Processors::new(now),
+            destination: None,
             thread: 0,
             in_a_row: 0,
             stat: None,
@@ -69,6 +78,7 @@ impl Steering {
             used: 0,
             missed: 0,
             resting_until: now,
+            rest: REST,
             pending: None,
             asked_at: now,
         }
@@ -89,7 +99,13 @@ impl Steering {
         self.thread = thread;
         self.in_a_row = 0;
         self.stat = None;
+        self.destination = None;
         self.unbind();
+    }
+
+    /// A read that somebody waited for has ended.
+    pub(crate) fn read_took(&mut self, took: Duration) {
+        self.bound_to.into_iter().for_each(|processor| self.processors.read_took(processor, took));
     }
 
     /// Whether transfers wake at once, or leave that to [`Self::wake`].
@@ -109,13 +125,17 @@ impl Steering {
     }
 
     /// Before the pager thread waits: passes wake-ups on, and goes where the followed
-    /// thread is. False if it must come back within a millisecond to see that the
-    /// waker has done its work.
+    /// thread is. False if it must come back in a while to see that the waker
+    /// has done its work.
     pub(crate) fn settle(&mut self, arena: &Uffd) -> bool {
         if self.in_a_row >= ALONE && self.waker.is_some() {
             self.follow();
         }
         if let Some((start, end)) = self.pending.take() {
+            if let Some(processor) = self.destination.take() {
+                self.send(arena, processor, start, end);
+                return true;
+            }
             self.used += 1;
             self.asked_at = Instant::now();
             match &self.waker {
@@ -142,7 +162,8 @@ impl Steering {
         if self.used >= 64 {
             (self.used, self.missed) = (0, 0);
         } else if self.missed > MOST_MISSED {
-            self.resting_until = Instant::now() + REST;
+            self.resting_until = Instant::now() + self.rest;
+            self.rest = (2 * self.rest).min(LONGEST_REST);
             self.unbind();
         }
     }
@@ -154,19 +175,39 @@ impl Steering {
         }
         self.next_look = now + LOOK;
         let Some(cpu) = self.processor() else { return };
-        if self.bound_to == Some(cpu) {
+        if self.bound_to != Some(cpu) {
+            self.go(cpu);
             return;
         }
-        // SAFETY: all zeros are an empty set; the number is one that the kernel gave.
-        let only = unsafe {
-            let mut set: libc::cpu_set_t = core::mem::zeroed();
-            libc::CPU_SET(cpu, &mut set);
-            set
-        };
+        let everywhere = &self.everywhere;
+        self.destination = self.processors.better(cpu, now, |other| has(everywhere, other));
+    }
+
+    fn go(&mut self, processor: usize) {
+        let only = just(processor);
         if bind(0, &only) && self.waker.as_ref().is_some_and(|waker| bind(waker.thread, &only)) {
-            self.bound_to = Some(cpu);
+            self.bound_to = Some(processor);
         } else {
             self.unbind();
+        }
+    }
+
+    /// Wakes the followed thread, which waits for a page of `start..end`, on
+    /// `processor` if it may run there.
+    fn send(&mut self, arena: &Uffd, processor: usize, start: usize, end: usize) {
+        let thread = self.thread as i32;
+        let theirs = allowed(thread).filter(|set| has(set, processor));
+        let sent = theirs.filter(|_| bind(thread, &just(processor)));
+        if sent.is_some() {
+            self.go(processor);
+        }
+        let _ = arena.wake(start, end - start);
+        if let Some(theirs) = sent {
+            // Unless it has chosen otherwise meanwhile.
+            let ours = allowed(thread).is_some_and(|set| same(&set, &just(processor)));
+            if ours {
+                bind(thread, &theirs);
+            }
         }
     }
 
@@ -199,7 +240,36 @@ fn open_stat(thread: u32) -> Option<OwnedFd> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
-/// Binds a thread of ours (0: this one); whether it worked.
+/// No processor at all.
+// SAFETY: a plain array of bits.
+const NOWHERE: libc::cpu_set_t = unsafe { core::mem::zeroed() };
+
+fn just(processor: usize) -> libc::cpu_set_t {
+    let mut set = NOWHERE;
+    // SAFETY: the number is below the set's size.
+    unsafe { libc::CPU_SET(processor.min(libc::CPU_SETSIZE as usize - 1), &mut set) };
+    set
+}
+
+fn has(set: &libc::cpu_set_t, processor: usize) -> bool {
+    // SAFETY: the number is below the set's size.
+    processor < MAX_PROCESSORS && unsafe { libc::CPU_ISSET(processor, set) }
+}
+
+fn same(one: &libc::cpu_set_t, other: &libc::cpu_set_t) -> bool {
+    // SAFETY: two sets are only read.
+    unsafe { libc::CPU_EQUAL(one, other) }
+}
+
+/// Where a thread of this process (0: this one) may run; none if the kernel does not say.
+fn allowed(thread: i32) -> Option<libc::cpu_set_t> {
+    let mut set = NOWHERE;
+    // SAFETY: the set is as long as said.
+    let got = unsafe { libc::sched_getaffinity(thread, size_of::<libc::cpu_set_t>(), &mut set) };
+    (got == 0).then_some(set)
+}
+
+/// Binds a thread of this process (0: this one); whether it worked.
 fn bind(thread: i32, set: &libc::cpu_set_t) -> bool {
     // SAFETY: the set is as long as said.
     unsafe { libc::sched_setaffinity(thread, size_of::<libc::cpu_set_t>(), set) == 0 }

@@ -2,6 +2,7 @@
 //! How the pager thread waits.
 
 use crate::core::Live;
+use crate::steer::LONGEST_PATIENCE;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ pub(crate) struct Wait {
     list: Vec<libc::pollfd>,
     timeout: Option<Duration>,
     spin: Duration,
+    /// A timeout would say that nobody wants anything.
+    is_quiet: bool,
     /// Somebody else was asked to do something, and may not get to it.
     pub(crate) is_short: bool,
 }
@@ -29,13 +32,19 @@ pub(crate) struct Wait {
 pub(crate) enum Woken {
     /// There may be something to do.
     Ready,
-    /// Nothing happened for as long as was asked.
-    Timeout,
+    /// Nothing has happened for long, and nobody waits for anything.
+    Quiet,
 }
 
 impl Wait {
     pub(crate) fn new() -> Self {
-        Self { list: Vec::with_capacity(64), timeout: None, spin: Duration::ZERO, is_short: false }
+        Self {
+            list: Vec::with_capacity(64),
+            timeout: None,
+            spin: Duration::ZERO,
+            is_quiet: false,
+            is_short: false,
+        }
     }
 
     /// Takes down what `live` is waiting for.
@@ -49,11 +58,16 @@ impl Wait {
         add(live.bell.as_fd());
         live.store.as_fd().into_iter().for_each(&mut add);
         live.children.fds().for_each(&mut add);
-        self.timeout = if !live.deferred.is_empty() || self.is_short {
+        self.is_quiet = false;
+        self.timeout = if !live.deferred.is_empty() {
             Some(RETRY)
+        } else if self.is_short {
+            Some(LONGEST_PATIENCE)
         } else if live.children.any() {
+            self.is_quiet = true;
             Some(CHILD_CHECK)
         } else {
+            self.is_quiet = true;
             quiet_work.then_some(QUIET)
         };
         // A waker beside a thread that yields would not get its turn.
@@ -75,7 +89,7 @@ impl Wait {
             }
         }
         let timeout = self.timeout.map_or(-1, |timeout| timeout.as_millis() as libc::c_int);
-        if self.poll(timeout) == 0 { Woken::Timeout } else { Woken::Ready }
+        if self.poll(timeout) == 0 && self.is_quiet { Woken::Quiet } else { Woken::Ready }
     }
 
     fn poll(&mut self, timeout: libc::c_int) -> libc::c_int {
