@@ -115,6 +115,7 @@ impl Live {
                     if demand {
                         self.demand.ended(took);
                         self.steering.read_took(took);
+                        self.demand.miss_cost().into_iter().for_each(|cost| pager.set_miss_cost(cost));
                     }
                     self.tally.read_bytes += op.bytes as u64;
                     self.finish_fill(pager, completion.token, full, waited);

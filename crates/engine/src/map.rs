@@ -6,6 +6,7 @@ use crate::core::{Live, Mechanism, addr_of};
 use crate::engine::die;
 use crate::pool::PlaceRun;
 use pager::{Fault, PageNo, PageRange, Pager, Rights, State};
+use std::time::Instant;
 use sys::maps::{self, PageState};
 use sys::uffd::{CopyFlags, Stop, Transfer, Waking, Witness};
 
@@ -35,7 +36,11 @@ impl Live {
             Fault::Map(range) => {
                 // Reads first: the disk works while pages are moved.
                 self.start_reads(pager);
+                let start = Instant::now();
                 self.map_parked(pager, range);
+                if range.count == 1 {
+                    self.demand.rescued(start.elapsed());
+                }
             }
             Fault::Read | Fault::InFlight => self.start_reads(pager),
             Fault::Resident => self.resolve_spurious(pager, page),

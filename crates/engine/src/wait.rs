@@ -104,6 +104,18 @@ pub(crate) struct Demand {
     under_way: u32,
     /// A moving average of how long they take, in nanoseconds.
     typical_ns: u64,
+    /// The same of mapping a page that was parked.
+    rescue_ns: u64,
+}
+
+/// What a fault costs besides being resolved: the trap, the message, two switches.
+const FAULT_NS: u64 = 4000;
+/// Outcomes over which averages are taken.
+const SMOOTH: u64 = 8;
+
+fn average(before: u64, took: Duration) -> u64 {
+    let took = took.as_nanos() as u64;
+    if before == 0 { took } else { ((SMOOTH - 1) * before + took) / SMOOTH }
 }
 
 impl Demand {
@@ -113,8 +125,17 @@ impl Demand {
 
     pub(crate) fn ended(&mut self, took: Duration) {
         self.under_way -= 1;
-        let took = took.as_nanos() as u64;
-        self.typical_ns = if self.typical_ns == 0 { took } else { (7 * self.typical_ns + took) / 8 };
+        self.typical_ns = average(self.typical_ns, took);
+    }
+
+    pub(crate) fn rescued(&mut self, took: Duration) {
+        self.rescue_ns = average(self.rescue_ns, took);
+    }
+
+    /// What a read costs a thread, in touches on parked pages; none before both are known.
+    pub(crate) fn miss_cost(&self) -> Option<u32> {
+        let known = self.typical_ns > 0 && self.rescue_ns > 0;
+        known.then(|| ((self.typical_ns + FAULT_NS) / (self.rescue_ns + FAULT_NS)) as u32)
     }
 
     /// How long it pays to stay awake for the next one.

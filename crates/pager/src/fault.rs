@@ -144,6 +144,7 @@ impl Pager {
             self.count_hit();
         } else {
             self.counters.rescues += 1;
+            self.share.rescued();
         }
         if let Some(going) = going {
             // The rest of what was read ahead goes in with it, so that a stream
@@ -184,6 +185,7 @@ impl Pager {
         }
         self.counters.major_faults += 1;
         self.counters.refaults += 1;
+        self.share.missed(self.slots.evictions_since(slot));
         let frame = self.frames.take(page);
         self.set(page, State::Filling { frame, slot, wanted: true });
         self.reads.push(Read { page, frame, slot });

@@ -35,6 +35,7 @@ mod page;
 mod pager;
 mod reclaim;
 mod runmap;
+mod share;
 mod slots;
 mod streams;
 mod table;

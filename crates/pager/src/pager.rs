@@ -7,6 +7,7 @@ use crate::entry::{NUMBER_LIMIT, State};
 use crate::fault::Read;
 use crate::frames::{Frames, Queue};
 use crate::page::{FrameNo, PageNo, PageRange, SlotNo};
+use crate::share::Share;
 use crate::slots::Slots;
 use crate::streams::Streams;
 use crate::table::PageTable;
@@ -48,6 +49,7 @@ pub struct Pager {
     pub(crate) areas: Areas,
     pub(crate) changes: Changes,
     pub(crate) streams: Streams,
+    pub(crate) share: Share,
     pub(crate) counters: Counters,
     /// What the last call asked to be read; capacity [`MAX_READS`], never grown.
     pub(crate) reads: Vec<Read>,
@@ -77,6 +79,7 @@ impl Pager {
             areas: Areas::default(),
             changes: Changes::new(),
             streams: Streams::new(MAX_WINDOW),
+            share: Share::new(),
             counters: Counters::default(),
             reads: Vec::with_capacity(MAX_READS),
             touched: 0,
@@ -98,8 +101,14 @@ impl Pager {
     /// Allows `frames` to be in use from now on. If more are, reclaim is needed.
     pub fn set_frame_limit(&mut self, frames: u32) {
         self.frames.set_limit(frames);
+        self.share.set_frames(frames);
         let window = if self.config.readahead { (frames / 32).min(MAX_WINDOW) } else { 0 };
         self.streams.set_max_window(window);
+    }
+
+    /// What it costs to read a page back, in touches on parked pages.
+    pub fn set_miss_cost(&mut self, rescues: u32) {
+        self.share.set_miss_cost(rescues);
     }
 
     /// Frames that may be in use.

@@ -79,7 +79,7 @@ impl Pager {
 
     /// Parked pages to keep as second chances while others can be evicted.
     pub fn parking_target(&self) -> u32 {
-        self.frames.limit() / 16
+        self.share.target()
     }
 
     /// Evictions after which it no longer says anything that a page comes back.
@@ -182,6 +182,7 @@ impl Pager {
         let State::Parked { slot, .. } = self.table.get(page) else {
             unreachable!("only parked pages are evicted");
         };
+        self.share.evicted();
         let digest = match content {
             None => {
                 assert!(self.known_clean(frame), "{page:?} is evicted unseen");
