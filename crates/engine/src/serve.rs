@@ -129,13 +129,22 @@ fn serve(engine: &Engine) -> ! {
 fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut Vec<PageNo>) -> bool {
     let Core { pager, live: Some(live), request } = core else { die("the pager thread lost its means") };
     let finished = live.finish_transfers(pager);
-    faults.clear();
-    let read = live.read_announcements(pager, events, faults);
-    if request.is_some() {
-        live.answer_bell(engine, pager, request, events);
-    }
-    for page in faults.iter().copied() {
-        live.resolve(pager, page);
+    let mut read = 0;
+    // Threads that were woken together fault again together: one submission for all of
+    // them costs as much as for the first.
+    for _ in 0..MAX_READS {
+        faults.clear();
+        let more = live.read_announcements(pager, events, faults);
+        if request.is_some() {
+            live.answer_bell(engine, pager, request, events);
+        }
+        for page in faults.iter().copied() {
+            live.resolve(pager, page);
+        }
+        read += more;
+        if faults.len() < 2 {
+            break;
+        }
     }
     // The disk works while frames are found.
     live.submit();
