@@ -6,6 +6,10 @@ use super::{Options, output};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// How often a run is tried: the kernel's out-of-memory killer ends some of those in a
+/// cgroup although there is swap to spare.
+const TRIES: usize = 3;
+
 /// The programs that are measured, built for it.
 pub(crate) struct Programs {
     outcore: PathBuf,
@@ -129,25 +133,28 @@ impl Contender {
             Self::Outcore => None,
             _ => Some(Cgroup::new(ram)?),
         };
-        let mut command = match &group {
-            None => programs.under_outcore(ram),
-            Some(group) => group.command(&programs.workload),
-        };
-        command.args(arguments);
         let file = options.dir.join(format!("outcore-bench-map-{}", std::process::id()));
-        if self == Self::SharedFile {
-            command.arg("--file").arg(&file);
-        }
-        let done = output(&mut command);
-        if self == Self::SharedFile {
-            let _ = std::fs::remove_file(&file);
-        }
-        match done {
-            Ok(text) => results.add(self.name(), &text),
-            Err(why) => {
-                results.failed(self.name(), arguments[0], &why);
-                Ok(())
+        for _ in 0..TRIES {
+            let mut command = match &group {
+                None => programs.under_outcore(ram),
+                Some(group) => group.command(&programs.workload),
+            };
+            command.args(arguments);
+            if self == Self::SharedFile {
+                command.arg("--file").arg(&file);
+            }
+            let done = output(&mut command);
+            if self == Self::SharedFile {
+                let _ = std::fs::remove_file(&file);
+            }
+            match done {
+                Ok(text) => {
+                    results.finished(self.name(), arguments[0]);
+                    return results.add(self.name(), &text);
+                }
+                Err(why) => results.failed(self.name(), arguments[0], &why),
             }
         }
+        Ok(())
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Results {
     samples: Vec<Sample>,
     /// Who failed at what, and why.
     failures: Vec<(String, String, String)>,
+    /// Who finished what.
+    finished: Vec<(String, String)>,
 }
 
 impl Results {
@@ -47,6 +49,25 @@ impl Results {
     pub(crate) fn failed(&mut self, who: &str, program: &str, why: &str) {
         eprintln!("{who}: {why}");
         self.failures.push((who.to_owned(), program.to_owned(), why.to_owned()));
+    }
+
+    pub(crate) fn finished(&mut self, who: &str, program: &str) {
+        self.finished.push((who.to_owned(), program.to_owned()));
+    }
+
+    /// How many runs failed of how many, per contender and program.
+    fn losses(&self) -> Vec<(&str, &str, usize, usize, &str)> {
+        let mut losses: Vec<(&str, &str, usize, usize, &str)> = Vec::new();
+        for (who, program, why) in &self.failures {
+            if losses.iter().any(|loss| (loss.0, loss.1) == (who, program)) {
+                continue;
+            }
+            let failed = self.failures.iter().filter(|other| (&other.0, &other.1) == (who, program)).count();
+            let finished =
+                self.finished.iter().filter(|other| (&other.0, &other.1) == (who, program)).count();
+            losses.push((who, program, failed, failed + finished, why.lines().next().unwrap_or_default()));
+        }
+        losses
     }
 
     /// Every phase, in order of appearance.
@@ -100,14 +121,16 @@ impl Results {
             for name in &columns {
                 let _ = write!(text, " {:>16} |", self.rate(name, phase).unwrap_or_default());
             }
-            let against = ["kernel swap file", "RAM"].iter().find_map(|who| self.median(who, phase));
+            let kernel = self.median("kernel swap file", phase);
+            // What the kernel's swap is not asked to do is compared with plain memory.
+            let fits = self.median("shared file", phase).is_none();
+            let against = kernel.or_else(|| self.median("RAM", phase).filter(|_| fits));
             let ratio =
                 against.zip(self.median("Outcore", phase)).map(|(other, own)| format!("{:.2}×", other / own));
             let _ = writeln!(text, " {:>12} |", ratio.unwrap_or_default());
         }
-        for (who, program, why) in &self.failures {
-            let _ =
-                writeln!(text, "{who} did not finish {program}: {}", why.lines().next().unwrap_or_default());
+        for (who, program, failed, tried, why) in self.losses() {
+            let _ = writeln!(text, "{who} did not finish {failed} of {tried} runs of {program}: {why}");
         }
         text
     }
