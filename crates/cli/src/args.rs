@@ -145,6 +145,8 @@ pub(crate) enum Feature {
     FullUserfaultfd,
     /// The store is a file
     FileStore,
+    /// The pager is a process of its own, not a thread of the program
+    PagerProcess,
 }
 
 /// What `--force` can ask for.
@@ -156,6 +158,8 @@ pub(crate) enum Fallback {
     Threads,
     /// A userfaultfd that serves no faults inside system calls
     UserMode,
+    /// The pager as a thread of the program in place of a process of its own
+    PagerThread,
 }
 
 /// The word that the command line and the environment use for a value.

@@ -12,6 +12,7 @@ use std::fmt::{Display, Write as _};
 use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
+use sys::companion;
 use sys::uffd::Features;
 
 /// Gives a group the right to open the device, now and after a restart.
@@ -96,6 +97,7 @@ impl Findings {
         line("  user-mode only", source(&self.offer.user_mode));
         line("pages", self.mechanism().to_owned());
         line("transfers", self.transfers());
+        line("pager", pager().to_owned());
         line(
             "RAM",
             format!("{}, of it {} available", shown(self.memory.total), shown(self.memory.available)),
@@ -222,6 +224,7 @@ impl Findings {
                 "full": self.offer.full().is_some(),
                 "move": self.moves(),
             },
+            "pager_process": companion::are_possible(),
             "io_uring": {
                 "available": self.io_uring.is_ok(),
                 "error": self.io_uring.as_ref().err(),
@@ -253,6 +256,15 @@ impl Store {
         let free = self.free_bytes.map_or_else(unknown, shown);
         let direct = if self.direct { "direct I/O" } else { "no direct I/O, so the page cache is used" };
         format!("{}: {free} free, {direct}", self.dir.display())
+    }
+}
+
+/// Where the pager of a program lives.
+fn pager() -> &'static str {
+    if companion::are_possible() {
+        "a process of its own"
+    } else {
+        "a thread of the program, a fallback: futex_waitv(2) of Linux 5.16 or kcmp(2) is missing"
     }
 }
 

@@ -20,6 +20,7 @@ mod offer;
 mod place;
 mod program;
 mod report;
+mod room;
 mod run;
 mod size;
 mod status;

@@ -82,6 +82,12 @@ pub(crate) fn check(options: &RunOptions, place: &Place) -> Result<Option<String
             Feature::FullUserfaultfd => full.is_none().then(|| {
                 "only a user-mode userfaultfd is to be had; outcore doctor says how to enable more".to_owned()
             }),
+            Feature::PagerProcess if forced(Fallback::PagerThread) => {
+                Some("--force pager-thread does without it".to_owned())
+            }
+            Feature::PagerProcess => (!sys::companion::are_possible()).then(|| {
+                "this kernel has no futex_waitv (it came with Linux 5.16), or kcmp is forbidden".to_owned()
+            }),
             Feature::FileStore => {
                 (*place == Place::Memory).then(|| "--store memory does without it".to_owned())
             }

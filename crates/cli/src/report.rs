@@ -15,13 +15,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use sys::status::{Phase, Record, feature};
 
 /// Bits of `Record::features` with the words of this program for them.
-const FEATURES: [(u64, &str); 6] = [
+const FEATURES: [(u64, &str); 7] = [
     (feature::MOVE, "move"),
     (feature::IO_URING, "io_uring"),
     (feature::FULL_USERFAULTFD, "full-userfaultfd"),
     (feature::FILE_STORE, "file-store"),
     (feature::DIRECT_IO, "direct-io"),
     (feature::FORK_EVENTS, "fork-events"),
+    (feature::PAGER_PROCESS, "pager-process"),
 ];
 
 /// How the end of a run is told.

@@ -7,7 +7,7 @@ use crate::place::Place;
 use crate::report::{Report, Run};
 use crate::status::Status;
 use crate::trouble::{Trouble, say};
-use crate::{budget, library, offer, place, program, supervise};
+use crate::{budget, library, offer, place, program, room, supervise};
 use std::env;
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
@@ -59,6 +59,7 @@ fn settle(options: &RunOptions) -> Result<Settings, Trouble> {
     let ram_bytes = budget::resolve(&options.ram, &memory)?;
     let store = place::resolve(options.store.as_deref())?;
     let store_bytes = place::size(options.store_size.as_deref(), &store, &memory)?;
+    room::check(ram_bytes, store_bytes)?;
     let warnings = [budget::warning(ram_bytes, &memory), place::warning(store_bytes, &store, &memory)];
     warnings.iter().flatten().for_each(|warning| say(warning));
     Ok(Settings { ram_bytes, store, store_bytes })

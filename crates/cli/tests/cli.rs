@@ -541,9 +541,17 @@ fn help_is_enough_to_start_with() {
 fn the_doctor_looks_at_everything() {
     let (code, stdout, stderr) = run(&["doctor"]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
-    for part in
-        ["kernel", "userfaultfd", "/dev/userfaultfd", "pages", "transfers", "RAM", "control group", "store"]
-    {
+    for part in [
+        "kernel",
+        "userfaultfd",
+        "/dev/userfaultfd",
+        "pages",
+        "transfers",
+        "pager",
+        "RAM",
+        "control group",
+        "store",
+    ] {
         assert!(stdout.contains(part), "no {part:?} in {stdout}");
     }
     let (code, stdout, _) = run(&["doctor", "--json"]);

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use support::{Paged, compile, directory, native, outcore, paged, python, text};
+use support::{Paged, companions, compile, directory, native, outcore, paged, python, text};
 
 const MIB: u64 = 1 << 20;
 
@@ -130,6 +130,29 @@ fn what_programs_bring() {
 }
 
 #[test]
+fn under_a_limit_on_address_space() {
+    let regions = compile("churn.c");
+    let limited = |kibibytes: u64| {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg("ulimit -v \"$0\" && exec \"$@\"").arg(kibibytes.to_string());
+        command.arg(env!("CARGO_BIN_EXE_outcore")).env_remove("TMPDIR").env_remove("LD_PRELOAD");
+        command
+    };
+    let program = [&regions as &str, "2", "128", "60", "3"];
+    let run = support::finish(limited(3 << 20), 32, &[], &program);
+    assert_eq!(
+        (run.status, run.stdout.as_slice()),
+        (Some(0), b"every byte was right\n" as &[u8]),
+        "{}",
+        run.stderr
+    );
+    assert!(run.number("swap_outs") > 10_000);
+    let refused = limited(1 << 20).args(["run", "--ram", "32M", "--"]).args(program).output().unwrap();
+    assert_eq!(refused.status.code(), Some(125));
+    assert!(text(&refused.stderr).contains("ulimit -v unlimited"), "{}", text(&refused.stderr));
+}
+
+#[test]
 fn in_a_hard_limit_without_swap() {
     let ram = 64;
     let heap = 300;
@@ -203,12 +226,21 @@ fn redis_over_a_socket() {
 fn every_fallback() {
     let churn = compile("churn.c");
     let program = [&churn as &str, "4", "128", "150", "5"];
-    for (force, missing) in [("copy", "move"), ("threads", "io_uring"), ("user-mode", "full-userfaultfd")] {
+    let fallbacks = [
+        ("copy", "move"),
+        ("threads", "io_uring"),
+        ("user-mode", "full-userfaultfd"),
+        ("pager-thread", "pager-process"),
+    ];
+    for (force, missing) in fallbacks {
         let run = paged(32, &["--force", force], &program);
         assert_eq!(run.status, Some(0), "{force}: {}", run.stderr);
         assert_eq!(run.stdout, b"every byte was right\n", "{force}");
         assert!(run.number("swap_outs") > 10_000, "{force} paged too little");
-        assert!(!run.features().contains(&missing.to_owned()), "{force}: {:?}", run.features());
+        let features = run.features();
+        for (_, feature) in fallbacks {
+            assert_eq!(features.contains(&feature.to_owned()), feature != missing, "{force}: {features:?}");
+        }
     }
 }
 
@@ -300,14 +332,18 @@ fn nothing_is_left_in_the_store_directory() {
     let dir = directory();
     let churn = compile("churn.c");
     let mut command = outcore(&["run", "--ram", "32M", "--store", dir.path().to_str().unwrap(), "--"]);
-    let mut child = command.arg(&churn).args(["2", "128", "100000", "9"]).spawn().unwrap();
+    let mut child = command.arg(&churn).args(["2", "128", "100001", "9"]).spawn().unwrap();
     let children = format!("/proc/{0}/task/{0}/children", child.id());
     let program = loop {
         let pid = fs::read_to_string(&children).unwrap_or_default();
         if let Ok(pid) = pid.trim().parse::<i32>() {
-            let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
-            let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
-            if written.and_then(|n| n.parse::<u64>().ok()).is_some_and(|bytes| bytes > 8 << 20) {
+            // The pager writes, from a process of its own.
+            let written = |(pager, _): &(u32, String)| {
+                let io = fs::read_to_string(format!("/proc/{pager}/io")).unwrap_or_default();
+                let bytes = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+                bytes.and_then(|bytes| bytes.parse::<u64>().ok()).is_some_and(|bytes| bytes > 8 << 20)
+            };
+            if companions("100001").iter().any(written) {
                 break pid;
             }
         }

@@ -3,16 +3,18 @@
 
 use crate::PAGE;
 use crate::core::{Core, Mechanism, Request, pages_of};
+use crate::home::{self, FirstThread};
 use crate::serve;
 use crate::settings::Settings;
 use crate::signals::Blocked;
 use crate::takeover::MIN_FRAMES;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use pager::{Commit, Config, PageRange, Pager, Rights};
 use rustix::io::Errno;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::Thread;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use sys::companion;
 use sys::maps::{self, Reservation};
 use sys::status::{Phase, Record, StatusPage};
 
@@ -41,7 +43,10 @@ pub struct Engine {
     pub(crate) settings: Settings,
     /// One page that is absent until the pager thread has seen to a request.
     pub(crate) doorbell: Reservation,
-    pager_thread: OnceLock<Thread>,
+    /// 0 until the pager is asked to watch the resident set.
+    pub(crate) summons: AtomicU32,
+    /// None where the pager must be a thread.
+    pub(crate) first_thread: Option<FirstThread>,
     pub(crate) thread_starts: fn(),
     /// Frames move, so that discards are announced; else they are told.
     announces_discards: AtomicU8,
@@ -64,6 +69,14 @@ pub(crate) fn say(text: &str) {
     }
 }
 
+/// The number of the program's process.
+static PROGRAM: AtomicU32 = AtomicU32::new(0);
+
+/// The number of the program's process, which the pager's need not be.
+pub(crate) fn program() -> u32 {
+    PROGRAM.load(Ordering::Acquire)
+}
+
 /// Stops the program: going on would give it wrong bytes.
 pub(crate) fn die(text: &str) -> ! {
     if let Some(record) = record() {
@@ -72,13 +85,18 @@ pub(crate) fn die(text: &str) -> ! {
     }
     loop {
         // SAFETY: kill has no memory effects here; SIGKILL cannot be handled.
-        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+        unsafe { libc::kill(program() as i32, libc::SIGKILL) };
+        // Who is not the program itself lives on for as long as it needs to end: its
+        // userfaultfds must not close before.
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
 impl Engine {
-    /// Makes the engine and starts its thread, which calls `thread_starts` first.
-    /// `'static`, because the thread never ends.
+    /// Makes the engine and starts the pager: a process that shares this one's memory, or
+    /// a thread where that is not possible. Each of its threads calls `thread_starts`
+    /// first. To be called by the process's first thread. `'static`, because the pager
+    /// never ends before the process.
     ///
     /// # Errors
     /// A sentence for the user.
@@ -92,6 +110,7 @@ impl Engine {
         let frames =
             u32::try_from(frames).ok().filter(|f| *f < 1 << 27).ok_or_else(|| too_large("OUTCORE_RAM"))?;
         let slots = (settings.store_bytes / PAGE as u64).min((1 << 28) - 2);
+        PROGRAM.store(std::process::id(), Ordering::Release);
         if let Some(path) = &settings.status {
             attach_status(path, settings.ram_bytes);
         }
@@ -110,7 +129,8 @@ impl Engine {
             promised: AtomicU64::new(0),
             settings,
             doorbell,
-            pager_thread: OnceLock::new(),
+            summons: AtomicU32::new(0),
+            first_thread: FirstThread::of_caller(),
             thread_starts,
             announces_discards: AtomicU8::new(1),
         }));
@@ -120,15 +140,21 @@ impl Engine {
 
     fn start_thread(&'static self) -> Result<(), String> {
         let _blocked = Blocked::all();
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name("outcore-pager".into())
             .stack_size(256 << 10)
             .spawn(move || {
                 (self.thread_starts)();
-                serve::run(self);
+                home::leave(self);
+                serve::own_file_table();
+                serve::run(self, None);
+                // Nothing is paged here. A thread of the pager never ends: the C library
+                // does not count it.
+                loop {
+                    std::thread::park();
+                }
             })
-            .map_err(|error| format!("the pager thread cannot be started: {error}"))?;
-        let _ = self.pager_thread.set(thread.thread().clone());
+            .map_err(|error| format!("the pager cannot be started: {error}"))?;
         Ok(())
     }
 
@@ -208,10 +234,9 @@ impl Engine {
 
     fn watch(&self) {
         let (dormant, watching) = (Stage::Dormant as u8, Stage::Watching as u8);
-        if self.stage.compare_exchange(dormant, watching, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-            && let Some(thread) = self.pager_thread.get()
-        {
-            thread.unpark();
+        if self.stage.compare_exchange(dormant, watching, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.summons.store(1, Ordering::Release);
+            companion::wake(&self.summons);
         }
     }
 
@@ -282,6 +307,7 @@ impl ForkGuard<'_> {
     pub fn after_fork_in_child(self) -> bool {
         let independent = self.core.is_some() && self.engine.stage() != Stage::Off;
         RECORD.store(ptr::null_mut(), Ordering::Release);
+        PROGRAM.store(std::process::id(), Ordering::Release);
         if !independent {
             self.engine.stage.store(Stage::Off as u8, Ordering::Release);
         }
@@ -290,7 +316,7 @@ impl ForkGuard<'_> {
 }
 
 impl Engine {
-    /// Continues in a forked child with a pager thread of its own. Areas and
+    /// Continues in a forked child with a pager of its own. Areas and
     /// promises are the parent's at the fork.
     ///
     /// # Errors
@@ -310,7 +336,8 @@ impl Engine {
                 bell.dont_fork().map_err(|error| format!("madvise: {error}"))?;
                 bell
             },
-            pager_thread: OnceLock::new(),
+            summons: AtomicU32::new(0),
+            first_thread: FirstThread::of_caller(),
             thread_starts: self.thread_starts,
             announces_discards: AtomicU8::new(1),
         }));

@@ -54,7 +54,7 @@ fn open_arena(settings: &Settings) -> Result<Arena, String> {
     Err(format!("no userfaultfd is to be had ({last}); 'outcore doctor' says how to enable it"))
 }
 
-fn open_store(settings: &Settings, slots: u64) -> Result<(Store, u64), String> {
+fn open_store(settings: &Settings, slots: u64, thread_starts: fn()) -> Result<(Store, u64), String> {
     let depth = ops::MAX_OPS as u32;
     let (store, bits) = match &settings.store {
         StorePlace::Memory => (
@@ -67,7 +67,7 @@ fn open_store(settings: &Settings, slots: u64) -> Result<(Store, u64), String> {
             let (aio, bit) = match ring {
                 Ok(ring) => (ring, feature::IO_URING),
                 Err(_) => {
-                    let pool = Aio::threads(depth, TRANSFER_THREADS);
+                    let pool = Aio::threads(depth, TRANSFER_THREADS, thread_starts);
                     (pool.map_err(|error| format!("transfer threads cannot be started: {error}"))?, 0)
                 }
             };
@@ -86,15 +86,21 @@ fn open_store(settings: &Settings, slots: u64) -> Result<(Store, u64), String> {
     }
 }
 
-/// Opens everything. `frames` is the budget in pages.
-pub(crate) fn open(settings: &Settings, frames: u32, slots: u64) -> Result<(Live, u64), String> {
+/// Opens everything. `frames` is the budget in pages; threads that are started call
+/// `thread_starts` first.
+pub(crate) fn open(
+    settings: &Settings,
+    frames: u32,
+    slots: u64,
+    thread_starts: fn(),
+) -> Result<(Live, u64), String> {
     let failed = |what: &'static str| move |error: Errno| format!("{what}: {error}");
     let arena = open_arena(settings)?;
     let (pool_side, _) = Uffd::open(arena.source, pool_features(arena.mechanism))
         .map_err(failed("a second userfaultfd cannot be opened"))?;
     let (bell, _) = Uffd::open(arena.source, Features::empty())
         .map_err(failed("a third userfaultfd cannot be opened"))?;
-    let (store, store_bits) = open_store(settings, slots)?;
+    let (store, store_bits) = open_store(settings, slots, thread_starts)?;
     let places = frames.saturating_mul(4).max(16_384);
     let pool = Pool::new(places, frames).map_err(failed("the frame pool cannot be reserved"))?;
     register_pool(&pool_side, &pool, arena.mechanism)

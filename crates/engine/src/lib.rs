@@ -3,7 +3,8 @@
 //! One [`Engine`] a process. Until what the program was promised could exceed its
 //! budget nothing happens at all; then resident bytes are sampled; when they reach
 //! the budget, memory is taken over as it is and paged from then on by one thread,
-//! the pager thread, which carries out what the [`pager`] core decides.
+//! the pager thread, which carries out what the [`pager`] core decides. It lives in a
+//! process of its own that shares the program's memory.
 //!
 //! Lock order: the address-space lock ([`Engine::address_space`], program threads
 //! only), then the core's lock. A program thread that holds either has its signals
@@ -18,6 +19,7 @@ mod engine;
 mod evict;
 mod features;
 mod fill;
+mod home;
 mod map;
 mod ops;
 mod pool;

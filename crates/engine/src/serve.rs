@@ -1,27 +1,29 @@
 #![expect(unsafe_code, reason = "a file table of its own, poll, and the doorbell's page")]
-//! The pager thread.
+//! The pager's thread.
 
 use crate::PAGE;
 use crate::core::{Core, Live, Request, page_of, pages_of};
 use crate::engine::{Engine, Stage, die, record, say};
 use crate::features;
+use crate::home::{Guard, Leash};
 use crate::takeover::pause_before_budget;
 use crate::wait::{RETRY, Wait, Woken};
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use pager::{PageNo, Pager};
+use rustix::thread::futex;
+use sys::status::feature;
 use sys::uffd::{CopyFlags, Event, EventBuffer};
 
 /// Buffers of events that are read before any is acted on.
 const MAX_READS: usize = 16;
 
 /// The life of the pager thread: open, wait, watch, take over, serve.
-pub(crate) fn run(engine: &'static Engine) {
-    own_file_table();
+pub(crate) fn run(engine: &'static Engine, leash: Option<&Leash>) {
     let mut core = engine.lock_core();
     let frames = core.pager.frame_limit();
     let slots = u64::from(core.pager.slots_total());
     drop(core);
-    let (live, bits) = match features::open(&engine.settings, frames, slots) {
+    let (live, bits) = match features::open(&engine.settings, frames, slots, engine.thread_starts) {
         Ok(opened) => opened,
         Err(reason) => {
             say(&format!("{reason}. The program runs without a RAM limit."));
@@ -30,19 +32,20 @@ pub(crate) fn run(engine: &'static Engine) {
         }
     };
     if let Some(record) = record() {
-        record.features.store(bits, Relaxed);
+        let process = if leash.is_some() { feature::PAGER_PROCESS } else { 0 };
+        record.features.store(bits | process, Relaxed);
     }
     engine.set_mechanism(live.mechanism);
     core = engine.lock_core();
     core.live = Some(live);
     drop(core);
-    watch(engine);
-    serve(engine);
+    let guard = watch(engine, leash);
+    serve(engine, guard);
 }
 
 /// Nothing that the program closes reaches our descriptors, and none of its pipe
 /// ends or locks is kept alive by us.
-fn own_file_table() {
+pub(crate) fn own_file_table() {
     // SAFETY: closes descriptors of this thread's own, new table only.
     let closed = unsafe { libc::syscall(libc::SYS_close_range, 0, u32::MAX, libc::CLOSE_RANGE_UNSHARE) };
     if closed != 0 {
@@ -50,12 +53,18 @@ fn own_file_table() {
     }
 }
 
-/// Waits until the resident set reaches the budget, then takes memory over.
-fn watch(engine: &Engine) {
-    while engine.stage() == Stage::Dormant {
-        std::thread::park();
+/// Waits until the resident set reaches the budget, then takes memory over. The guard of
+/// the pager if it is a process.
+fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<'a>> {
+    while engine.summons.load(Acquire) == 0 {
+        match leash {
+            Some(leash) => leash.wait_for(&engine.summons),
+            None => drop(futex::wait(&engine.summons, futex::Flags::empty(), 0, None)),
+        }
     }
     engine.set_stage(Stage::Watching);
+    // Now, because when the budget is reached there is no time.
+    let guard = leash.map(|leash| Guard::new(engine, leash));
     loop {
         let sample = {
             let core = engine.lock_core();
@@ -71,6 +80,7 @@ fn watch(engine: &Engine) {
             Some(pause) => std::thread::sleep(pause),
             None => break,
         }
+        leash.into_iter().for_each(Leash::check);
     }
     let _address_space = engine.lock_address_space();
     let mut core = engine.lock_core();
@@ -89,9 +99,10 @@ fn watch(engine: &Engine) {
     live.take_over(pager);
     live.steering.begin(&live.arena, engine.thread_starts);
     engine.set_stage(Stage::Paging);
+    guard
 }
 
-fn serve(engine: &Engine) -> ! {
+fn serve(engine: &'static Engine, mut guard: Option<Guard<'_>>) -> ! {
     let mut events = EventBuffer::new();
     let mut faults: Vec<PageNo> = Vec::with_capacity(MAX_READS * EventBuffer::CAPACITY);
     let mut wait = Wait::new();
@@ -102,7 +113,7 @@ fn serve(engine: &Engine) -> ! {
         // The followed thread goes on only when this one waits.
         acted &= !live.steering.holds_somebody_up();
         if !acted {
-            wait.prepare(live, pager.has_stale_slots());
+            wait.prepare(live, guard.as_mut(), pager.has_stale_slots());
         }
         drop(core);
         if acted {
@@ -113,6 +124,9 @@ fn serve(engine: &Engine) -> ! {
             // The waker may have had no chance.
             let mut core = engine.lock_core();
             core.live.as_mut().into_iter().for_each(Live::catch_up);
+        }
+        if woken == Woken::GuardKilled {
+            guard.as_mut().into_iter().for_each(Guard::replace);
         }
         if woken == Woken::Quiet {
             let mut core = engine.lock_core();

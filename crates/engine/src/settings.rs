@@ -21,6 +21,8 @@ pub struct Fallbacks {
     pub threads: bool,
     /// A userfaultfd that serves no faults taken inside system calls.
     pub user_mode: bool,
+    /// A thread of the program in place of a process that shares its memory.
+    pub pager_thread: bool,
 }
 
 /// The settings of one process.
@@ -78,6 +80,7 @@ impl Settings {
                 copy: force("copy"),
                 threads: force("threads"),
                 user_mode: force("user-mode"),
+                pager_thread: force("pager-thread"),
             },
             faults: text("OUTCORE_FAULTS"),
             readahead: text("OUTCORE_READAHEAD").as_deref() != Some("off"),

@@ -47,7 +47,7 @@ pub(crate) struct Steering {
     destination: Option<usize>,
     thread: u32,
     in_a_row: u32,
-    /// The followed thread's `/proc/self/task/N/stat`.
+    /// The followed thread's `/proc/PROGRAM/task/N/stat`.
     stat: Option<OwnedFd>,
     bound_to: Option<usize>,
     next_look: Instant,
@@ -128,7 +128,7 @@ impl Steering {
     /// thread is. False if it must come back in a while to see that the waker
     /// has done its work.
     pub(crate) fn settle(&mut self, arena: &Uffd) -> bool {
-        if self.in_a_row >= ALONE && self.waker.is_some() {
+        if self.in_a_row >= ALONE && self.waker.as_ref().is_some_and(|waker| waker.thread().is_some()) {
             self.follow();
         }
         if let Some((start, end)) = self.pending.take() {
@@ -185,7 +185,9 @@ impl Steering {
 
     fn go(&mut self, processor: usize) {
         let only = just(processor);
-        if bind(0, &only) && self.waker.as_ref().is_some_and(|waker| bind(waker.thread, &only)) {
+        if bind(0, &only)
+            && self.waker.as_ref().and_then(Waker::thread).is_some_and(|waker| bind(waker, &only))
+        {
             self.bound_to = Some(processor);
         } else {
             self.unbind();
@@ -235,7 +237,7 @@ impl Steering {
 /// Without an allocation.
 fn open_stat(thread: u32) -> Option<OwnedFd> {
     let mut path = [0u8; 64];
-    write!(&mut path[..63], "/proc/self/task/{thread}/stat").ok()?;
+    write!(&mut path[..63], "/proc/{}/task/{thread}/stat", crate::engine::program()).ok()?;
     let path = core::ffi::CStr::from_bytes_until_nul(&path).ok()?;
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
@@ -279,7 +281,6 @@ fn bind(thread: i32, set: &libc::cpu_set_t) -> bool {
 #[derive(Debug)]
 struct Waker {
     asked: Arc<Asked>,
-    thread: i32,
 }
 
 #[derive(Debug, Default)]
@@ -322,7 +323,13 @@ impl Asked {
 }
 
 impl Waker {
-    /// None where the kernel gives no thread, descriptor or policy.
+    /// Its number; none while it starts, or where the kernel gives no such policy.
+    fn thread(&self) -> Option<i32> {
+        i32::try_from(self.asked.thread.load(Ordering::Acquire)).ok().filter(|thread| *thread > 0)
+    }
+
+    /// None where the kernel gives no thread or descriptor. Its thread may touch the
+    /// program's memory when it starts: the caller, who serves that, must not wait for it.
     fn start(arena: &Uffd, thread_starts: fn()) -> Option<Self> {
         let arena = arena.as_fd().try_clone_to_owned().ok()?;
         let asked = Arc::new(Asked::default());
@@ -339,9 +346,11 @@ impl Waker {
                 };
                 // All ones: there is no waker.
                 theirs.thread.store(if idle { id as u32 } else { u32::MAX }, Ordering::Release);
-                let _ = futex::wake(&theirs.thread, futex::Flags::PRIVATE, 1);
                 if !idle {
-                    return;
+                    // Threads of the pager never end: the C library does not count them.
+                    loop {
+                        std::thread::park();
+                    }
                 }
                 loop {
                     if !theirs.is_pending() {
@@ -359,10 +368,6 @@ impl Waker {
                 }
             })
             .ok()?;
-        while asked.thread.load(Ordering::Acquire) == 0 {
-            let _ = futex::wait(&asked.thread, futex::Flags::PRIVATE, 0, None);
-        }
-        let thread = i32::try_from(asked.thread.load(Ordering::Acquire)).ok()?;
-        Some(Self { asked, thread })
+        Some(Self { asked })
     }
 }

@@ -2,6 +2,7 @@
 //! How the pager thread waits.
 
 use crate::core::Live;
+use crate::home::Guard;
 use crate::steer::LONGEST_PATIENCE;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -21,6 +22,8 @@ pub(crate) struct Wait {
     list: Vec<libc::pollfd>,
     timeout: Option<Duration>,
     spin: Duration,
+    /// The second descriptor tells when the guard ends.
+    has_guard: bool,
     /// A timeout would say that nobody wants anything.
     is_quiet: bool,
     /// Somebody else was asked to do something, and may not get to it.
@@ -32,6 +35,8 @@ pub(crate) struct Wait {
 pub(crate) enum Woken {
     /// There may be something to do.
     Ready,
+    /// The guard has ended, which it does not by itself.
+    GuardKilled,
     /// Nothing has happened for long, and nobody waits for anything.
     Quiet,
 }
@@ -42,24 +47,30 @@ impl Wait {
             list: Vec::with_capacity(64),
             timeout: None,
             spin: Duration::ZERO,
+            has_guard: false,
             is_quiet: false,
             is_short: false,
         }
     }
 
     /// Takes down what `live` is waiting for.
-    pub(crate) fn prepare(&mut self, live: &mut Live, quiet_work: bool) {
+    pub(crate) fn prepare(&mut self, live: &mut Live, guard: Option<&mut Guard<'_>>, quiet_work: bool) {
+        let mut guard = guard;
+        let guard_starts = guard.as_mut().is_some_and(|guard| guard.is_starting());
         self.is_short = !live.steering.settle(&live.arena);
         self.list.clear();
         let mut add = |fd: BorrowedFd<'_>| {
             self.list.push(libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
         };
         add(live.arena.as_fd());
+        let guard = guard.as_ref().and_then(|guard| guard.fd());
+        self.has_guard = guard.is_some();
+        guard.into_iter().for_each(&mut add);
         add(live.bell.as_fd());
         live.store.as_fd().into_iter().for_each(&mut add);
         live.children.fds().for_each(&mut add);
         self.is_quiet = false;
-        self.timeout = if !live.deferred.is_empty() {
+        self.timeout = if guard_starts || !live.deferred.is_empty() {
             Some(RETRY)
         } else if self.is_short {
             Some(LONGEST_PATIENCE)
@@ -82,14 +93,19 @@ impl Wait {
             let start = Instant::now();
             while start.elapsed() < self.spin {
                 if self.poll(0) > 0 {
-                    return Woken::Ready;
+                    return self.ready();
                 }
                 // SAFETY: a system call without memory effects.
                 unsafe { libc::sched_yield() };
             }
         }
         let timeout = self.timeout.map_or(-1, |timeout| timeout.as_millis() as libc::c_int);
-        if self.poll(timeout) == 0 && self.is_quiet { Woken::Quiet } else { Woken::Ready }
+        if self.poll(timeout) == 0 && self.is_quiet { Woken::Quiet } else { self.ready() }
+    }
+
+    fn ready(&self) -> Woken {
+        let killed = self.has_guard && self.list.get(1).is_some_and(|entry| entry.revents != 0);
+        if killed { Woken::GuardKilled } else { Woken::Ready }
     }
 
     fn poll(&mut self, timeout: libc::c_int) -> libc::c_int {

@@ -93,9 +93,23 @@ pub(crate) fn resident_while<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Tells that this thread is the pager's.
+/// Tells that this thread is the pager's, which never ends.
 pub(crate) fn this_is_the_pager_thread() {
     tls::set(PAGER_THREAD);
+    leave_the_count();
+}
+
+/// The C library calls `exit` when the last of its threads ends, and this one is not the
+/// program's. Without effect where the library does not show its counter.
+fn leave_the_count() {
+    // SAFETY: a name that ends in zero; glibc 2.34 and later have a 32-bit counter there,
+    // which they change by atomic instructions only.
+    unsafe {
+        let counter = libc::dlsym(libc::RTLD_DEFAULT, c"__nptl_nthreads".as_ptr()).cast::<AtomicU32>();
+        if let Some(counter) = counter.as_ref() {
+            counter.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Whether this thread is the pager's, or one that it started.

@@ -32,7 +32,10 @@ pub(crate) fn engine_started(engine: &Engine) {
 unsafe impl PageSource for EngineSource {
     fn reserve(&self, max_len: usize) -> Option<(usize, usize)> {
         let mut len = max_len.min(LARGEST);
-        // Limits on address space (RLIMIT_AS, strict overcommit) may refuse much.
+        // Where address space is limited, half of it is left to everything else.
+        if let Some(room) = sys::room::room() {
+            len = len.min((room as usize / 2).max(1).next_power_of_two() / 2);
+        }
         while len >= SMALLEST {
             if let Some(addr) = reserve_aligned(len) {
                 RESERVED[0].store(addr, Ordering::Release);
@@ -80,7 +83,8 @@ const RESIDENT_LEN: usize = 1 << 30;
 // SAFETY: as above.
 unsafe impl PageSource for ResidentSource {
     fn reserve(&self, max_len: usize) -> Option<(usize, usize)> {
-        let len = max_len.min(RESIDENT_LEN);
+        let room = sys::room::room().map_or(usize::MAX, |room| room as usize);
+        let len = max_len.min(RESIDENT_LEN).min((room / 16).next_multiple_of(ALIGN));
         reserve_aligned(len).map(|addr| (addr, len))
     }
 

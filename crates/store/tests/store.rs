@@ -18,7 +18,7 @@ fn options(dir: &str) -> FileOptions<'_> {
 }
 
 fn on_threads() -> Store {
-    Store::file(options(DISK), Aio::threads(DEPTH, 2).unwrap()).unwrap()
+    Store::file(options(DISK), Aio::threads(DEPTH, 2, || ()).unwrap()).unwrap()
 }
 
 /// Runs `case` on every kind of store.
@@ -203,7 +203,7 @@ fn a_write_that_the_kernel_refuses_latches() {
 }
 
 fn refusal(dir: &str) -> OpenError {
-    Store::file(options(dir), Aio::threads(1, 1).unwrap()).map(|_| ()).expect_err(dir)
+    Store::file(options(dir), Aio::threads(1, 1, || ()).unwrap()).map(|_| ()).expect_err(dir)
 }
 
 #[test]
@@ -221,7 +221,8 @@ fn places_that_cannot_hold_a_store_are_refused_with_advice() {
 #[test]
 fn a_swap_file_has_no_name() {
     let dir = tempfile::tempdir_in(DISK).unwrap();
-    let mut store = Store::file(options(dir.path().to_str().unwrap()), Aio::threads(1, 1).unwrap()).unwrap();
+    let mut store =
+        Store::file(options(dir.path().to_str().unwrap()), Aio::threads(1, 1, || ()).unwrap()).unwrap();
     assert_eq!(write(&mut store, 0, &pages(1, 1)), Ok(PAGE));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }

@@ -141,12 +141,12 @@ impl Aio {
         Ok(Self::Ring(Box::new(ring::Ring::new(depth)?)))
     }
 
-    /// A pool of `workers` threads, for `depth` transfers at once.
+    /// A pool of `workers` threads, for `depth` transfers at once. Each calls `starts` first.
     ///
     /// # Errors
     /// What eventfd(2) and clone(2) say.
-    pub fn threads(depth: u32, workers: usize) -> Result<Self, Errno> {
-        Ok(Self::Threads(Box::new(threads::Pool::new(depth, workers)?)))
+    pub fn threads(depth: u32, workers: usize, starts: fn()) -> Result<Self, Errno> {
+        Ok(Self::Threads(Box::new(threads::Pool::new(depth, workers, starts)?)))
     }
 
     /// Readable when a transfer may have ended.

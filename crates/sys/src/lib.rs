@@ -1,9 +1,11 @@
-//! The kernel's words for Outcore: userfaultfd, mappings, asynchronous I/O, the
-//! shared status page, locks, and an allocator that is never paged.
+//! The kernel's words for Outcore: userfaultfd, mappings, asynchronous I/O, processes
+//! that share memory, the shared status page, locks, and an allocator that is never paged.
 
 pub mod aio;
+pub mod companion;
 pub mod lock;
 pub mod maps;
 pub mod meta;
+pub mod room;
 pub mod status;
 pub mod uffd;

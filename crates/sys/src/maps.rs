@@ -151,7 +151,8 @@ pub fn leading(addr: usize, len: usize, wanted: Presence) -> usize {
     found
 }
 
-/// `/proc/self/statm`, opened once.
+/// `/proc/thread-self/statm`, opened once: that of the process is empty when its first
+/// thread has left.
 #[derive(Debug)]
 pub struct Statm {
     fd: OwnedFd,
@@ -174,7 +175,7 @@ impl Statm {
     /// # Errors
     /// What open(2) says.
     pub fn open() -> Result<Self, Errno> {
-        Ok(Self { fd: open_proc("/proc/self/statm")? })
+        Ok(Self { fd: open_proc("/proc/thread-self/statm")? })
     }
 
     /// Reads it; about a microsecond.
@@ -199,7 +200,7 @@ fn open_proc(path: &str) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// `/proc/self/pagemap`, opened.
+/// `/proc/thread-self/pagemap`, opened.
 #[derive(Debug)]
 pub struct Pagemap {
     fd: OwnedFd,
@@ -253,7 +254,7 @@ impl Pagemap {
     /// # Errors
     /// What open(2) says.
     pub fn open() -> Result<Self, Errno> {
-        Ok(Self { fd: open_proc("/proc/self/pagemap")? })
+        Ok(Self { fd: open_proc("/proc/thread-self/pagemap")? })
     }
 
     /// What the page at `addr` is.

@@ -154,6 +154,8 @@ pub mod feature {
     pub const DIRECT_IO: u64 = 16;
     /// Forked children are served after paging began.
     pub const FORK_EVENTS: u64 = 32;
+    /// The pager is a process of its own; otherwise a thread of the program.
+    pub const PAGER_PROCESS: u64 = 64;
 }
 
 /// The page itself.

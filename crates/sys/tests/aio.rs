@@ -20,7 +20,7 @@ fn both(case: impl Fn(Aio)) {
         Err(error @ (Errno::NOSYS | Errno::PERM)) => eprintln!("skipped: no io_uring: {error}"),
         Err(error) => panic!("no io_uring: {error}"),
     }
-    case(Aio::threads(DEPTH, 2).unwrap());
+    case(Aio::threads(DEPTH, 2, || ()).unwrap());
 }
 
 fn file() -> OwnedFd {

@@ -21,7 +21,7 @@ fn workers_take_no_signals() {
     let all = !(1 << 8 | 1 << 18 | 1 << 31 | 1 << 32);
     let deaf = |masks: &[u64]| masks.iter().filter(|mask| **mask & all == all).count();
     let before = blocked();
-    let pool = Aio::threads(1, 3).unwrap();
+    let pool = Aio::threads(1, 3, || ()).unwrap();
     let with_pool = blocked();
     assert_eq!(with_pool.len(), before.len() + 3);
     assert_eq!(deaf(&with_pool), deaf(&before) + 3);

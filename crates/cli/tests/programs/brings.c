@@ -5,12 +5,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/io_uring.h>
+#include <linux/userfaultfd.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -243,6 +247,125 @@ static void check_late_readers(void) {
     CHECK("socket", read(sockets[1], q, 4096) == 4096 && is_filled(q, 4096, 60));
 }
 
+// A send that holds the program's pages by reference, to a receiver that reads late.
+static void check_zero_copy(void) {
+    enum { LEN = 32 * 1024 };
+    struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof here;
+    int one = 1, server = socket(AF_INET, SOCK_STREAM, 0), sender = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK("bind", bind(server, (struct sockaddr *)&here, size) == 0 && listen(server, 1) == 0);
+    CHECK("getsockname", getsockname(server, (struct sockaddr *)&here, &size) == 0);
+    CHECK("connect", connect(sender, (struct sockaddr *)&here, size) == 0);
+    int receiver = accept(server, NULL, NULL);
+    CHECK("SO_ZEROCOPY", setsockopt(sender, SOL_SOCKET, SO_ZEROCOPY, &one, sizeof one) == 0);
+    char *p = map(LEN, PROT_READ | PROT_WRITE), *q = malloc(LEN);
+    fill(p, LEN, 70);
+    CHECK("MSG_ZEROCOPY", send(sender, p, LEN, MSG_ZEROCOPY) == LEN);
+    press();
+    press();
+    CHECK("MSG_ZEROCOPY", recv(receiver, q, LEN, MSG_WAITALL) == LEN && is_filled(q, LEN, 70));
+    CHECK("MSG_ZEROCOPY", is_filled(p, LEN, 70));
+    close(receiver);
+    close(sender);
+    close(server);
+}
+
+// A ring of the program's own, used by raw system calls.
+struct ring {
+    int fd;
+    unsigned *sq_tail, *sq_mask, *sq_array, *cq_head, *cq_tail, *cq_mask;
+    struct io_uring_sqe *sqes;
+    struct io_uring_cqe *cqes;
+};
+
+static int ring_open(struct ring *r) {
+    struct io_uring_params params = {0};
+    r->fd = (int)syscall(SYS_io_uring_setup, 4, &params);
+    if (r->fd < 0) return 0;
+    size_t sq_len = params.sq_off.array + params.sq_entries * sizeof(unsigned);
+    size_t cq_len = params.cq_off.cqes + params.cq_entries * sizeof(struct io_uring_cqe);
+    char *sq = mmap(NULL, sq_len, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, IORING_OFF_SQ_RING);
+    char *cq = mmap(NULL, cq_len, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, IORING_OFF_CQ_RING);
+    r->sqes = mmap(NULL, params.sq_entries * sizeof *r->sqes, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, IORING_OFF_SQES);
+    r->sq_tail = (unsigned *)(sq + params.sq_off.tail);
+    r->sq_mask = (unsigned *)(sq + params.sq_off.ring_mask);
+    r->sq_array = (unsigned *)(sq + params.sq_off.array);
+    r->cq_head = (unsigned *)(cq + params.cq_off.head);
+    r->cq_tail = (unsigned *)(cq + params.cq_off.tail);
+    r->cq_mask = (unsigned *)(cq + params.cq_off.ring_mask);
+    r->cqes = (struct io_uring_cqe *)(cq + params.cq_off.cqes);
+    return 1;
+}
+
+static int ring_transfer(struct ring *r, int operation, int file, char *buffer, unsigned len) {
+    unsigned tail = *r->sq_tail, index = tail & *r->sq_mask;
+    r->sqes[index] = (struct io_uring_sqe){.opcode = (uint8_t)operation, .fd = file, .addr = (uintptr_t)buffer, .len = len};
+    r->sq_array[index] = index;
+    __atomic_store_n(r->sq_tail, tail + 1, __ATOMIC_RELEASE);
+    if (syscall(SYS_io_uring_enter, r->fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) != 1) return -errno;
+    unsigned head = *r->cq_head;
+    while (head == __atomic_load_n(r->cq_tail, __ATOMIC_ACQUIRE)) usleep(100);
+    int result = r->cqes[head & *r->cq_mask].res;
+    __atomic_store_n(r->cq_head, head + 1, __ATOMIC_RELEASE);
+    return result;
+}
+
+static void check_own_ring(void) {
+    enum { LEN = 256 * 1024 };
+    struct ring ring;
+    if (!ring_open(&ring)) {
+        fputs("io_uring is forbidden here\n", stderr);
+        return;
+    }
+    int file = open("/var/tmp", O_TMPFILE | O_RDWR, 0600);
+    char *p = map(LEN, PROT_READ | PROT_WRITE), *q = malloc(LEN);
+    fill(p, LEN, 80);
+    press();
+    CHECK("io_uring write", ring_transfer(&ring, IORING_OP_WRITE, file, p, LEN) == LEN);
+    CHECK("io_uring write", pread(file, q, LEN, 0) == LEN && is_filled(q, LEN, 80));
+    memset(p, 0x55, LEN);
+    press();
+    CHECK("io_uring read", ring_transfer(&ring, IORING_OP_READ, file, p, LEN) == LEN);
+    press();
+    CHECK("io_uring read", is_filled(p, LEN, 80));
+    // Registered buffers are pinned: the device writes where they are, and they stay.
+    memset(p, 0x55, LEN);
+    press();
+    struct iovec piece = {p, LEN};
+    CHECK("register", syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_BUFFERS, &piece, 1) == 0);
+    press();
+    CHECK("READ_FIXED", ring_transfer(&ring, IORING_OP_READ_FIXED, file, p, LEN) == LEN);
+    CHECK("READ_FIXED", is_filled(p, LEN, 80));
+    press();
+    CHECK("READ_FIXED", is_filled(p, LEN, 80));
+    CHECK("register", syscall(SYS_io_uring_register, ring.fd, IORING_UNREGISTER_BUFFERS, NULL, 0) == 0);
+    press();
+    CHECK("READ_FIXED", is_filled(p, LEN, 80));
+    close(file);
+    close(ring.fd);
+    munmap(p, LEN);
+}
+
+// Paged memory has one userfaultfd, and it is not the program's.
+static void check_own_userfaultfd(void) {
+    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+    struct uffdio_api api = {.api = UFFD_API};
+    if (fd < 0 || ioctl(fd, UFFDIO_API, &api) != 0) {
+        fputs("userfaultfd(2) is forbidden here\n", stderr);
+        return;
+    }
+    char *p = map(MIB, PROT_READ | PROT_WRITE);
+    struct uffdio_register range = {.range = {(uintptr_t)p, MIB}, .mode = UFFDIO_REGISTER_MODE_MISSING};
+    errno = 0;
+    int registered = ioctl(fd, UFFDIO_REGISTER, &range);
+    if (limited) CHECK("userfaultfd", registered == -1 && errno == EBUSY);
+    close(fd);
+    fill(p, MIB, 90);
+    press();
+    CHECK("userfaultfd", is_filled(p, MIB, 90));
+    munmap(p, MIB);
+}
+
 static uint32_t *futex_word;
 
 static void *wake_futex(void *unused) {
@@ -352,6 +475,9 @@ int main(int argc, char **argv) {
     check_mappings();
     check_io();
     check_late_readers();
+    check_zero_copy();
+    check_own_ring();
+    check_own_userfaultfd();
     check_futex();
     check_threads();
     check_signals();

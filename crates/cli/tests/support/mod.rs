@@ -21,7 +21,7 @@ impl Paged {
 
     /// The features that were in use.
     pub(crate) fn features(&self) -> Vec<String> {
-        let names = self.report["features"].as_array().cloned().unwrap_or_default();
+        let names = self.report["feature_names"].as_array().cloned().unwrap_or_default();
         names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
     }
 
@@ -97,7 +97,13 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.dir);
+        // A pager ends an instant after its program.
+        for _ in 0..100 {
+            if fs::remove_dir(&self.dir).is_ok() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
     }
 }
 
@@ -108,6 +114,20 @@ pub(crate) fn finish_in(group: &Cgroup, ram: u64, program: &[&str]) -> Paged {
     command.arg("-c").arg("echo $$ > \"$0\" && exec \"$@\"").arg(group.dir.join("cgroup.procs"));
     command.arg(env!("CARGO_BIN_EXE_outcore")).env_remove("TMPDIR").env_remove("LD_PRELOAD");
     finish(command, ram, &[], program)
+}
+
+/// The pager's processes of the program with this argument: numbers and names.
+pub(crate) fn companions(token: &str) -> Vec<(u32, String)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(number) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let read = |name| fs::read_to_string(format!("/proc/{number}/{name}")).unwrap_or_default();
+        let name = read("comm").trim().to_owned();
+        if name.starts_with("outcore-") && read("cmdline").split('\0').any(|argument| argument == token) {
+            found.push((number, name));
+        }
+    }
+    found
 }
 
 /// The program's output without Outcore.

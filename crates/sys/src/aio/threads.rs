@@ -83,7 +83,7 @@ fn run(job: &mut Job) -> Result<usize, Errno> {
 }
 
 impl Pool {
-    pub(super) fn new(depth: u32, workers: usize) -> Result<Self, Errno> {
+    pub(super) fn new(depth: u32, workers: usize, starts: fn()) -> Result<Self, Errno> {
         let depth = depth as usize;
         let shared = Arc::new(Shared {
             queues: Mutex::new(Queues {
@@ -104,7 +104,10 @@ impl Pool {
                 let worker = std::thread::Builder::new()
                     .name("outcore-io".into())
                     .stack_size(64 << 10)
-                    .spawn(move || shared.work())
+                    .spawn(move || {
+                        starts();
+                        shared.work();
+                    })
                     .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN))?;
                 pool.workers.push(worker);
             }

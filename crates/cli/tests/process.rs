@@ -1,0 +1,114 @@
+//! The pager is a process of its own: the program does not notice it, neither outlives
+//! the other, and who kills it gets no wrong bytes.
+
+#[expect(dead_code, reason = "what the other tests use of it")]
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use support::{companions, compile, native, outcore, paged, python, text};
+
+const SCRIPT: &str = "tests/programs/alone.py";
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn kill(token: &str, name: &str) -> u32 {
+    let (number, _) = companions(token).into_iter().find(|found| found.1 == name).expect(name);
+    assert!(Command::new("kill").args(["-KILL", &number.to_string()]).status().unwrap().success());
+    number
+}
+
+/// A program that has filled 160 MiB in 64, and waits for the end of its input.
+fn waiting(token: &str) -> (Child, BufReader<std::process::ChildStdout>) {
+    let mut child = outcore(&["run", "--ram", "64M", "--", &python(), SCRIPT, token, "wait"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "full\n");
+    (child, output)
+}
+
+#[test]
+fn the_program_does_not_notice_its_pager() {
+    let run = paged(64, &[], &[&python(), SCRIPT, "unnoticed", "check"]);
+    assert_eq!(run.status, Some(0), "{}", run.stderr);
+    assert_eq!(text(&run.stdout), text(&native(&[&python(), SCRIPT, "unpaged", "check"])));
+    assert!(text(&run.stdout).contains("1 thread\nunshare 0\n"), "{}", text(&run.stdout));
+    assert!(run.number("swap_outs") > 10_000);
+    assert!(run.features().contains(&"pager-process".to_owned()), "{:?}", run.features());
+    wait_until("the pager ends with its program", || companions("unnoticed").is_empty());
+}
+
+#[test]
+fn no_pager_outlives_an_exec() {
+    let run = paged(64, &[], &[&python(), SCRIPT, "moves-on", "exec"]);
+    assert_eq!((run.status, text(&run.stdout).as_str()), (Some(0), "[]\n"), "{}", run.stderr);
+}
+
+#[test]
+fn no_pager_outlives_a_killed_program() {
+    let (mut child, _output) = waiting("is-killed");
+    let mut names: Vec<String> = companions("is-killed").into_iter().map(|found| found.1).collect();
+    names.sort();
+    assert_eq!(names, ["outcore-guard", "outcore-pager"]);
+    let program = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
+    assert!(Command::new("kill").args(["-KILL", program.trim()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(137));
+    wait_until("the pager ends with its program", || companions("is-killed").is_empty());
+}
+
+#[test]
+fn a_program_ends_with_its_pager() {
+    let (mut child, mut output) = waiting("loses-its-pager");
+    kill("loses-its-pager", "outcore-pager");
+    assert_eq!(child.wait().unwrap().code(), Some(137));
+    let (mut rest, mut complaint) = (String::new(), String::new());
+    output.read_to_string(&mut rest).unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut complaint).unwrap();
+    assert_eq!(rest, "", "it went on without its memory");
+    assert!(complaint.contains("the pager's process was killed"), "{complaint}");
+    wait_until("the guard ends as well", || companions("loses-its-pager").is_empty());
+}
+
+#[test]
+fn a_killed_guard_is_replaced() {
+    let token = "loses-its-guard";
+    let (mut child, mut output) = waiting(token);
+    for _ in 0..3 {
+        let before = kill(token, "outcore-guard");
+        wait_until("another guard", || {
+            companions(token).iter().any(|(number, name)| name == "outcore-guard" && *number != before)
+        });
+    }
+    drop(child.stdin.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "right\n");
+    wait_until("all end with the program", || companions(token).is_empty());
+}
+
+#[test]
+fn the_first_thread_may_leave_before_the_others() {
+    let program = compile("last_thread.c");
+    for options in [&[] as &[&str], &["--force", "pager-thread"]] {
+        let run = paged(64, options, &[&program]);
+        assert_eq!(run.status, Some(0), "{options:?}: {}", run.stderr);
+        assert_eq!(text(&run.stdout), "every byte was right\n", "{options:?}");
+        assert!(run.number("swap_outs") > 10_000, "{options:?}");
+    }
+}

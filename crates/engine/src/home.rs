@@ -1,0 +1,227 @@
+#![expect(unsafe_code, reason = "becomes a process, and reads the engine by its address")]
+//! Where the pager lives: in a process of its own that shares the program's memory.
+//!
+//! As a thread of the program it would make every program multi-threaded: an
+//! interpreter warns when it forks, unshare(2) and seccomp(2) refuse or hit the pager.
+//! It is a thread only where the kernel has not what a process needs.
+//!
+//! A process can be killed alone, and its userfaultfds would go with it: pages that are
+//! not mapped would read as zeros. So once memory is paged a second process, the guard,
+//! shares the pager's descriptors. It sleeps until the program or the pager leaves the
+//! memory they share, and then ends whoever is left.
+
+use crate::engine::{Engine, die, program, record, say};
+use crate::serve;
+use crate::signals::Blocked;
+use core::sync::atomic::{AtomicU32, Ordering};
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+use sys::companion::{self, Files, Process};
+
+/// In [`PAGER`] while there is a pager.
+const ALIVE: u32 = 1;
+/// How often it is looked again where nothing tells of a change.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Cleared by the kernel when the pager's process leaves this memory.
+static PAGER: AtomicU32 = AtomicU32::new(0);
+static PAGER_NUMBER: AtomicU32 = AtomicU32::new(0);
+static GUARD_NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// What tells when the program's first thread leaves its memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FirstThread {
+    word: &'static AtomicU32,
+    number: u32,
+}
+
+impl FirstThread {
+    /// The calling thread, which must be the program's first; none if the pager must be
+    /// a thread.
+    pub(crate) fn of_caller() -> Option<Self> {
+        let number = std::process::id();
+        let word = companion::own_word()?;
+        let is_known = word.load(Ordering::Acquire) == number;
+        (is_known && companion::are_possible()).then_some(Self { word, number })
+    }
+}
+
+/// What binds a pager process to its program.
+#[derive(Debug)]
+pub(crate) struct Leash {
+    first: FirstThread,
+    program: Process,
+}
+
+impl Leash {
+    /// Ends this process if the program has ended.
+    fn new(first: FirstThread) -> Self {
+        match Process::open(program()) {
+            Ok(program) => Self { first, program },
+            Err(_) => end(),
+        }
+    }
+
+    /// Ends this process if the program has no use for it any more.
+    pub(crate) fn check(&self) {
+        if self.is_slack() && self.is_free(Duration::ZERO) {
+            end();
+        }
+    }
+
+    /// Waits until `summons` is no longer 0. Ends this process with the program.
+    pub(crate) fn wait_for(&self, summons: &AtomicU32) {
+        while summons.load(Ordering::Acquire) == 0 {
+            if !self.is_slack() {
+                companion::wait_for_change([(self.first.word, self.first.number), (summons, 0)]);
+            } else if self.is_free(LOOK) {
+                end();
+            }
+        }
+    }
+
+    /// The program's first thread has left; others may be there still.
+    fn is_slack(&self) -> bool {
+        self.first.word.load(Ordering::Acquire) != self.first.number
+    }
+
+    fn is_free(&self, patience: Duration) -> bool {
+        self.program.has_ended(patience) || self.program.has_moved_on()
+    }
+}
+
+/// Continues as a process in place of the calling thread, which was made for the pager.
+/// Returns only if that is not possible.
+pub(crate) fn leave(engine: &'static Engine) {
+    if engine.first_thread.is_none() || engine.settings.force.pager_thread {
+        return;
+    }
+    PAGER.store(ALIVE, Ordering::Release);
+    let argument = core::ptr::from_ref(engine).expose_provenance();
+    // SAFETY: the thread was made for this, with its signals blocked; its handle is
+    // dropped. Where it fails, the pager is a thread.
+    let _refused = unsafe { companion::continue_as_process(pager, argument, Files::Own) };
+}
+
+fn engine(argument: usize) -> &'static Engine {
+    // SAFETY: made from a reference that lasts for ever.
+    unsafe { &*core::ptr::with_exposed_provenance(argument) }
+}
+
+fn pager(argument: usize) -> ! {
+    let engine = engine(argument);
+    companion::set_own_word(&PAGER);
+    PAGER_NUMBER.store(std::process::id(), Ordering::Release);
+    serve::own_file_table();
+    let leash = engine.first_thread.map(Leash::new);
+    serve::run(engine, leash.as_ref());
+    end()
+}
+
+/// The guard as the pager process knows it.
+#[derive(Debug)]
+pub(crate) struct Guard<'a> {
+    engine: &'static Engine,
+    leash: &'a Leash,
+    /// None while it starts.
+    process: Option<Process>,
+}
+
+impl<'a> Guard<'a> {
+    /// Starts one. The thread that becomes it may touch the program's memory, which the
+    /// caller serves: nobody waits for it once memory is paged.
+    fn start(engine: &'static Engine, leash: &'a Leash) -> Self {
+        GUARD_NUMBER.store(0, Ordering::Release);
+        let _blocked = Blocked::all();
+        let builder = std::thread::Builder::new().name("outcore-guard".into()).stack_size(64 << 10);
+        let started = builder.spawn(move || {
+            (engine.thread_starts)();
+            let argument = core::ptr::from_ref(engine).expose_provenance();
+            // SAFETY: as above.
+            let error = unsafe { companion::continue_as_process(guard, argument, Files::Shared) };
+            die(&format!("the pager's guard cannot be started: {error}"));
+        });
+        if let Err(error) = started {
+            die(&format!("the pager's guard cannot be started: {error}"));
+        }
+        Self { engine, leash, process: None }
+    }
+
+    /// One that is there. To be called before memory is paged.
+    pub(crate) fn new(engine: &'static Engine, leash: &'a Leash) -> Self {
+        let mut guard = Self::start(engine, leash);
+        while guard.is_starting() {
+            companion::wait_for_change([(&GUARD_NUMBER, 0), (&PAGER, ALIVE)]);
+        }
+        guard
+    }
+
+    /// Whether it is not there yet; ends this process with the program.
+    pub(crate) fn is_starting(&mut self) -> bool {
+        if self.process.is_none() {
+            let number = GUARD_NUMBER.load(Ordering::Acquire);
+            self.process = (number != 0).then(|| Process::open(number).ok()).flatten();
+            self.leash.check();
+        }
+        self.process.is_none()
+    }
+
+    /// Its descriptor, readable when it has ended.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.process.as_ref().map(Process::as_fd)
+    }
+
+    /// Another one in place of one that was killed.
+    pub(crate) fn replace(&mut self) {
+        *self = Self::start(self.engine, self.leash);
+    }
+}
+
+fn guard(argument: usize) -> ! {
+    let engine = engine(argument);
+    // The descriptors are the pager's as well, and stay open as long as either lives.
+    let (Some(first), Ok(pager)) = (engine.first_thread, Process::open(PAGER_NUMBER.load(Ordering::Acquire)))
+    else {
+        die("the pager was killed");
+    };
+    let leash = Leash::new(first);
+    GUARD_NUMBER.store(std::process::id(), Ordering::Release);
+    companion::wake(&GUARD_NUMBER);
+    let mut told = false;
+    loop {
+        if PAGER.load(Ordering::Acquire) != ALIVE {
+            avenge(&leash);
+        }
+        if !leash.is_slack() {
+            companion::wait_for_change([(first.word, first.number), (&PAGER, ALIVE)]);
+            continue;
+        }
+        if !told {
+            // The kernel wakes one; a thread that joins the first one waits as well.
+            companion::wake(first.word);
+            told = true;
+        }
+        if leash.is_free(LOOK) {
+            pager.kill();
+            end();
+        }
+    }
+}
+
+/// The pager is gone and the program is not: what it touches next could be lost.
+fn avenge(leash: &Leash) -> ! {
+    while !leash.is_free(Duration::ZERO) {
+        if record().is_some_and(|record| record.message().is_none()) {
+            say("the pager's process was killed, and with it the program, which cannot go on without");
+        }
+        leash.program.kill();
+        leash.program.has_ended(LOOK);
+    }
+    end()
+}
+
+/// Ends this process.
+fn end() -> ! {
+    // SAFETY: no destructor of the program's may run here.
+    unsafe { libc::_exit(0) }
+}

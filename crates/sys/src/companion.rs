@@ -1,0 +1,226 @@
+#![expect(unsafe_code, reason = "clone(2), words that the kernel clears, and raw system calls")]
+//! Processes that share this one's memory and nothing else.
+//!
+//! clone(2) with `CLONE_VM` and without `CLONE_THREAD` makes one. It serves a program
+//! from within its address space without being one of its threads: the program stays
+//! single-threaded where that matters (fork(2), unshare(2), seccomp(2)), and shares
+//! neither its descriptors nor its signals. When either of the two leaves the address
+//! space, by ending or by execve(2), the kernel clears a word and wakes who waits for it
+//! (`CLONE_CHILD_CLEARTID`, set_tid_address(2)); that is how the other learns of it.
+
+use crate::maps::Reservation;
+use core::ffi::{c_int, c_long, c_void};
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// The stack of a companion, and of the process in between.
+const STACK: usize = 256 << 10;
+const STACK_BETWEEN: usize = 16 << 10;
+/// kcmp(2): compare address spaces.
+const KCMP_VM: c_int = 1;
+/// futex_waitv(2): the word has 32 bits and is not private to a process.
+const FUTEX_32: u32 = 2;
+
+/// Whose descriptors a companion has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// Copies of the caller's.
+    Own,
+    /// The caller's.
+    Shared,
+}
+
+/// What a companion does; it never returns.
+pub type Main = fn(usize) -> !;
+
+struct Start {
+    main: Main,
+    argument: usize,
+    stack_top: usize,
+    flags: c_int,
+    /// The companion's number, or what clone(2) said, negated.
+    result: AtomicI32,
+}
+
+/// Ends the calling thread and continues in a process of its own that shares this
+/// one's memory, at `main`, on a new stack, with the thread's thread-local storage,
+/// signal mask and name. It is nobody's child, so that no wait(2) meets it, and leads a
+/// session, so that no signal to a group of processes does. Returns only on failure.
+///
+/// # Safety
+/// The caller is a thread that was made for this, has blocked all signals, has nothing
+/// to drop, and is not joined.
+pub unsafe fn continue_as_process(main: Main, argument: usize, files: Files) -> Errno {
+    let stack = match Reservation::new(STACK + STACK_BETWEEN) {
+        Ok(stack) => stack,
+        Err(error) => return error,
+    };
+    let share = if files == Files::Shared { libc::CLONE_FILES } else { 0 };
+    let start = Start {
+        main,
+        argument,
+        stack_top: stack.addr() + STACK,
+        flags: libc::CLONE_VM | share,
+        result: AtomicI32::new(0),
+    };
+    let top = stack.addr() + stack.len();
+    let argument = (&raw const start).cast_mut().cast::<c_void>();
+    // SAFETY: `between` runs on a stack of its own while this thread waits for its end.
+    // All of them have this thread's thread-local storage, one after the other: the
+    // process in between only makes system calls, and so does this thread from here on.
+    unsafe {
+        let between = libc::clone(between, top as *mut c_void, start.flags, argument);
+        if between < 0 {
+            return last_error();
+        }
+        let mut status = 0;
+        libc::syscall(libc::SYS_wait4, between, &raw mut status, libc::__WALL, 0);
+        let result = start.result.load(Ordering::Acquire);
+        if result <= 0 {
+            return Errno::from_raw_os_error(-result);
+        }
+        // The companion's now.
+        core::mem::forget(stack);
+        loop {
+            libc::syscall(libc::SYS_exit, 0);
+        }
+    }
+}
+
+/// The parent that the companion loses at once.
+extern "C" fn between(start: *mut c_void) -> c_int {
+    // SAFETY: the thread that made this process waits, with `start` on its stack.
+    unsafe {
+        let start = &*start.cast::<Start>();
+        let argument = core::ptr::from_ref(start).cast_mut().cast();
+        let companion = libc::clone(first, start.stack_top as *mut c_void, start.flags, argument);
+        let result = if companion < 0 { -last_error().raw_os_error() } else { companion };
+        start.result.store(result, Ordering::Release);
+    }
+    0
+}
+
+extern "C" fn first(start: *mut c_void) -> c_int {
+    // SAFETY: the stack that holds `start` stays mapped although its thread ends.
+    let start = unsafe { &*start.cast::<Start>() };
+    let (main, argument) = (start.main, start.argument);
+    // SAFETY: a system call without memory effects. It cannot fail: no process group
+    // has a new process's number.
+    unsafe { libc::setsid() };
+    main(argument)
+}
+
+fn last_error() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+/// Whether the kernel has what companions need: futex_waitv(2) of Linux 5.16, kcmp(2),
+/// and the prctl(2) of [`own_word`].
+pub fn are_possible() -> bool {
+    // SAFETY: without words, futex_waitv fails with EINVAL where it exists; kcmp
+    // compares this process with itself.
+    unsafe {
+        let none = core::ptr::null::<c_void>();
+        libc::syscall(libc::SYS_futex_waitv, none, 0, 0, none, 0);
+        last_error() == Errno::INVAL && kcmp_memory(libc::getpid()) == 0 && own_word().is_some()
+    }
+}
+
+fn kcmp_memory(with: c_int) -> c_long {
+    // SAFETY: a system call without memory effects.
+    unsafe { libc::syscall(libc::SYS_kcmp, libc::getpid(), with, KCMP_VM, 0, 0) }
+}
+
+/// The word that the kernel clears when the calling thread leaves this address space;
+/// none where it does not say (`CONFIG_CHECKPOINT_RESTORE`).
+pub fn own_word() -> Option<&'static AtomicU32> {
+    let mut word: *mut u32 = core::ptr::null_mut();
+    // SAFETY: the kernel stores an address where it is told to.
+    let told = unsafe { libc::prctl(libc::PR_GET_TID_ADDRESS, &raw mut word) };
+    // SAFETY: glibc registers a word of the thread's descriptor, which lasts as long as
+    // the thread, and for a process's first thread as long as the address space.
+    unsafe { if told == 0 { word.cast::<AtomicU32>().as_ref() } else { None } }
+}
+
+/// Has the kernel clear `word` when the calling thread leaves this address space.
+pub fn set_own_word(word: &'static AtomicU32) {
+    // SAFETY: the word lasts for ever.
+    unsafe { libc::syscall(libc::SYS_set_tid_address, core::ptr::from_ref(word)) };
+}
+
+/// Waits until one of `words` is not, or no longer, what it is expected to be. May
+/// return early.
+pub fn wait_for_change(words: [(&AtomicU32, u32); 2]) {
+    #[repr(C)]
+    struct Waiter {
+        value: u64,
+        address: u64,
+        flags: u32,
+        reserved: u32,
+    }
+    let waiters = words.map(|(word, expected)| Waiter {
+        value: u64::from(expected),
+        address: core::ptr::from_ref(word).addr() as u64,
+        flags: FUTEX_32,
+        reserved: 0,
+    });
+    let none = core::ptr::null::<c_void>();
+    // SAFETY: two waiters, as said. Whatever it returns, the caller looks at the words.
+    unsafe { libc::syscall(libc::SYS_futex_waitv, waiters.as_ptr(), waiters.len(), 0, none, 0) };
+}
+
+/// Wakes all who wait for `word`, in whichever process.
+pub fn wake(word: &AtomicU32) {
+    let address = core::ptr::from_ref(word);
+    // SAFETY: the word is valid.
+    unsafe { libc::syscall(libc::SYS_futex, address, libc::FUTEX_WAKE, c_int::MAX, 0, 0, 0) };
+}
+
+/// A process that shares, or shared, this address space.
+#[derive(Debug)]
+pub struct Process {
+    pid: Pid,
+    fd: OwnedFd,
+}
+
+impl Process {
+    /// The process `pid`.
+    ///
+    /// # Errors
+    /// What pidfd_open(2) says: ESRCH if it has ended.
+    pub fn open(pid: u32) -> Result<Self, Errno> {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
+        Ok(Self { pid, fd: pidfd_open(pid, PidfdFlags::empty())? })
+    }
+
+    /// Waits for its end for at most `patience`; whether it has ended.
+    pub fn has_ended(&self, patience: Duration) -> bool {
+        let mut ended = libc::pollfd { fd: self.fd.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one descriptor, as said.
+        unsafe { libc::poll(&raw mut ended, 1, patience.as_millis() as c_int) > 0 }
+    }
+
+    /// Whether it certainly executes another program in another address space.
+    pub fn has_moved_on(&self) -> bool {
+        let number = self.pid.as_raw_nonzero().get();
+        // A process on its way out has no memory, and is not somewhere else.
+        let has_memory = || {
+            let sizes = std::fs::read_to_string(format!("/proc/{number}/statm")).unwrap_or_default();
+            sizes.split_ascii_whitespace().next().is_some_and(|total| total != "0")
+        };
+        kcmp_memory(number) > 0 && has_memory()
+    }
+
+    /// Readable when it has ended.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Kills it. Without effect if it has ended.
+    pub fn kill(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.fd, rustix::process::Signal::KILL);
+    }
+}
