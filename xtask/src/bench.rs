@@ -27,7 +27,15 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 128)]
         ram: usize,
     },
+    /// The same pages spread over more and more address space: what a touch costs
+    Sparse {
+        /// MiB of RAM for 256 MiB of pages
+        #[arg(long, default_value_t = 64)]
+        ram: usize,
+    },
 }
+
+const SPREADS_GIB: [usize; 4] = [1, 4, 16, 64];
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -59,6 +67,7 @@ pub(crate) fn run(bench: &Bench) -> ExitCode {
     let done = match bench {
         Bench::Swap(options) => swap(options),
         Bench::Faults { mib, ram } => faults(*mib, *ram),
+        Bench::Sparse { ram } => sparse(*ram),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -79,6 +88,26 @@ fn faults(mib: usize, ram: usize) -> Result<(), String> {
         let shown = |name: &str| row[name].as_u64().map_or(String::new(), |ns| format!("{ns} ns"));
         let (kind, samples) = (row["kind"].as_str().unwrap_or_default(), &row["samples"]);
         println!("| {kind:28} | {:>10} | {:>10} | {samples:>7} |", shown("median_ns"), shown("p99_ns"));
+    }
+    Ok(())
+}
+
+fn sparse(ram: usize) -> Result<(), String> {
+    let programs = Programs::build()?;
+    println!("| spread over | first write | read at random | tables of touched memory |");
+    println!("|------------:|------------:|---------------:|-------------------------:|");
+    for gib in SPREADS_GIB {
+        let text = output(programs.under_outcore(ram).args(["sparse", "--gib", &gib.to_string()]))?;
+        let row: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| format!("{text}: {error}"))?;
+        let number = |name: &str| row[name].as_f64().ok_or_else(|| format!("no {name} in {text}"));
+        println!(
+            "| {:>7} GiB | {:>8.1} µs | {:>11.1} µs | {:>22.2} % |",
+            gib,
+            number("write_ns")? / 1e3,
+            number("read_ns")? / 1e3,
+            100.0 * number("metadata_bytes")? / number("touched_bytes")?,
+        );
     }
     Ok(())
 }

@@ -17,8 +17,8 @@ const TOUCHES: usize = 20_000;
 #[repr(align(4096))]
 struct Aligned([u8; RUN]);
 
-/// Measures reads of 256 KiB in order, one at a time and two, and of 4 KiB at random,
-/// one at a time and eight.
+/// Measures writes of 256 KiB in order, two at a time, reads of 256 KiB in order, one at a
+/// time and two, and of 4 KiB at random, one at a time and eight.
 ///
 /// # Errors
 /// What the file system says.
@@ -39,6 +39,13 @@ fn fill(path: &Path, mib: usize) -> Result<(), Error> {
 }
 
 fn measure(path: &Path, len: usize) -> Result<(), Error> {
+    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::DIRECT, Mode::empty())?;
+    phase("device, written in order, 2 at once", len, len / PAGE, || {
+        thread::scope(|scope| {
+            scope.spawn(|| write_in_order(&file, 0, len / 2));
+            scope.spawn(|| write_in_order(&file, len / 2, len));
+        });
+    });
     let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECT, Mode::empty())?;
     phase("device, in order", len, len / PAGE, || in_order(&file, 0, len));
     phase("device, in order, 2 at once", len, len / PAGE, || {
@@ -66,6 +73,16 @@ fn in_order(file: &OwnedFd, from: usize, to: usize) {
     for offset in (from..to).step_by(RUN) {
         let read = rustix::io::pread(file.as_fd(), &mut buffer.0[..], offset as u64);
         assert_eq!(read, Ok(RUN), "the disk cannot be read");
+    }
+}
+
+fn write_in_order(file: &OwnedFd, from: usize, to: usize) {
+    let mut buffer = Box::new(Aligned([0; RUN]));
+    let mut random = Random::new(from as u64);
+    buffer.0.fill_with(|| random.below(256) as u8);
+    for offset in (from..to).step_by(RUN) {
+        let written = rustix::io::pwrite(file.as_fd(), &buffer.0[..], offset as u64);
+        assert_eq!(written, Ok(RUN), "the disk cannot be written");
     }
 }
 

@@ -8,6 +8,7 @@ mod memory;
 mod numbers;
 mod phase;
 mod sort;
+mod sparse;
 mod swap;
 
 use clap::{Parser, Subcommand};
@@ -46,6 +47,12 @@ enum Program {
         #[arg(long)]
         mib: usize,
     },
+    /// Touch pages far apart
+    Sparse {
+        /// GiB of address space that they are spread over
+        #[arg(long)]
+        gib: usize,
+    },
     /// What the disk under a directory gives with O_DIRECT
     Device {
         /// Where a file is made
@@ -66,6 +73,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         Program::Faults { mib } => faults::run(mib),
+        Program::Sparse { gib } => sparse::run(gib),
         Program::Device { dir, mib } => device::run(&dir, mib),
     };
     match done {

@@ -110,5 +110,7 @@ fn the_first_thread_may_leave_before_the_others() {
         assert_eq!(run.status, Some(0), "{options:?}: {}", run.stderr);
         assert_eq!(text(&run.stdout), "every byte was right\n", "{options:?}");
         assert!(run.number("swap_outs") > 10_000, "{options:?}");
+        let rss = run.number("peak_rss_bytes");
+        assert!(rss < (64 + 32 + 2) << 20, "{options:?}: {} MiB resident", rss >> 20);
     }
 }

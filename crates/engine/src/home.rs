@@ -14,6 +14,7 @@ use crate::engine::{Engine, die, program, record, say};
 use crate::serve;
 use crate::signals::Blocked;
 use core::sync::atomic::{AtomicU32, Ordering};
+use rustix::thread::{Timespec, futex};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 use sys::companion::{self, Files, Process};
@@ -22,6 +23,7 @@ use sys::companion::{self, Files, Process};
 const ALIVE: u32 = 1;
 /// How often it is looked again where nothing tells of a change.
 const LOOK: Duration = Duration::from_millis(50);
+const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// Cleared by the kernel when the pager's process leaves this memory.
 static PAGER: AtomicU32 = AtomicU32::new(0);
@@ -72,10 +74,12 @@ impl Leash {
     /// Waits until `summons` is no longer 0. Ends this process with the program.
     pub(crate) fn wait_for(&self, summons: &AtomicU32) {
         while summons.load(Ordering::Acquire) == 0 {
-            if !self.is_slack() {
+            if self.is_slack() {
+                self.check();
+                // Ends early or not: both are looked at again.
+                let _ = futex::wait(summons, futex::Flags::empty(), 0, Some(&LOOK_AGAIN));
+            } else {
                 companion::wait_for_change([(self.first.word, self.first.number), (summons, 0)]);
-            } else if self.is_free(LOOK) {
-                end();
             }
         }
     }
@@ -129,8 +133,8 @@ pub(crate) struct Guard<'a> {
 
 impl<'a> Guard<'a> {
     /// Starts one. The thread that becomes it may touch the program's memory, which the
-    /// caller serves: nobody waits for it once memory is paged.
-    fn start(engine: &'static Engine, leash: &'a Leash) -> Self {
+    /// caller serves: the caller must not wait for it.
+    pub(crate) fn start(engine: &'static Engine, leash: &'a Leash) -> Self {
         GUARD_NUMBER.store(0, Ordering::Release);
         let _blocked = Blocked::all();
         let builder = std::thread::Builder::new().name("outcore-guard".into()).stack_size(64 << 10);
@@ -145,15 +149,6 @@ impl<'a> Guard<'a> {
             die(&format!("the pager's guard cannot be started: {error}"));
         }
         Self { engine, leash, process: None }
-    }
-
-    /// One that is there. To be called before memory is paged.
-    pub(crate) fn new(engine: &'static Engine, leash: &'a Leash) -> Self {
-        let mut guard = Self::start(engine, leash);
-        while guard.is_starting() {
-            companion::wait_for_change([(&GUARD_NUMBER, 0), (&PAGER, ALIVE)]);
-        }
-        guard
     }
 
     /// Whether it is not there yet; ends this process with the program.

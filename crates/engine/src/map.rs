@@ -226,6 +226,7 @@ impl Live {
 
     /// Whoever waits for what has been transferred must be woken, if that was not done.
     fn wake_later(&mut self, page: PageNo, transfer: Transfer) {
+        self.steering.mapped(transfer.done / PAGE);
         if self.steering.waking() == Waking::Later && transfer.done > 0 {
             self.steering.wake(addr_of(page), transfer.done);
         }

@@ -39,6 +39,10 @@ pub(crate) fn run(engine: &'static Engine, leash: Option<&Leash>) {
     core = engine.lock_core();
     core.live = Some(live);
     drop(core);
+    if leash.is_some() {
+        // The program's directory is not kept busy: what is needed is open.
+        let _ = rustix::process::chdir("/");
+    }
     let guard = watch(engine, leash);
     serve(engine, guard);
 }
@@ -64,7 +68,7 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
     }
     engine.set_stage(Stage::Watching);
     // Now, because when the budget is reached there is no time.
-    let guard = leash.map(|leash| Guard::new(engine, leash));
+    let guard = leash.map(|leash| Guard::start(engine, leash));
     loop {
         let sample = {
             let core = engine.lock_core();

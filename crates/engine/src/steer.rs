@@ -8,6 +8,9 @@
 //! the idle class (`SCHED_IDLE`, sched(7)): a processor that runs nothing else counts
 //! as idle, so the woken thread stays where it is.
 //!
+//! A thread that is mapped many pages a fault, because it goes through memory in order,
+//! is not followed: wake-ups matter little to it, and two processors do more than one.
+//!
 //! Where reads end sooner on another processor ([`Processors`]), the followed thread is
 //! sent there while it waits for a page: it is bound there for the time it takes to wake
 //! it, and may go where it likes from then on.
@@ -25,6 +28,8 @@ use sys::uffd::{Uffd, Waking};
 
 /// Faults in a row of one thread after which it is followed.
 const ALONE: u32 = 64;
+/// Pages mapped a fault above which it is not.
+const TOGETHER: u64 = 8;
 /// How often it is looked where the followed thread runs.
 const LOOK: Duration = Duration::from_millis(1);
 /// Wake-ups that the waker did not get to, of the last 64, after which it is not used.
@@ -47,6 +52,9 @@ pub(crate) struct Steering {
     destination: Option<usize>,
     thread: u32,
     in_a_row: u32,
+    /// Since it was last looked: its faults, and the pages mapped.
+    faults: u64,
+    pages: u64,
     /// The followed thread's `/proc/PROGRAM/task/N/stat`.
     stat: Option<OwnedFd>,
     bound_to: Option<usize>,
@@ -71,6 +79,8 @@ impl Steering {
             destination: None,
             thread: 0,
             in_a_row: 0,
+            faults: 0,
+            pages: 0,
             stat: None,
             bound_to: None,
             next_look: now,
@@ -92,6 +102,7 @@ impl Steering {
 
     /// Tells of a fault by `thread`.
     pub(crate) fn fault(&mut self, thread: u32) {
+        self.faults += 1;
         if thread == self.thread {
             self.in_a_row = self.in_a_row.saturating_add(1);
             return;
@@ -101,6 +112,11 @@ impl Steering {
         self.stat = None;
         self.destination = None;
         self.unbind();
+    }
+
+    /// So many pages have been mapped.
+    pub(crate) fn mapped(&mut self, pages: usize) {
+        self.pages += pages as u64;
     }
 
     /// A read that somebody waited for has ended.
@@ -174,6 +190,12 @@ impl Steering {
             return;
         }
         self.next_look = now + LOOK;
+        let in_order = self.pages > TOGETHER * self.faults;
+        (self.pages, self.faults) = (0, 0);
+        if in_order {
+            self.unbind();
+            return;
+        }
         let Some(cpu) = self.processor() else { return };
         if self.bound_to != Some(cpu) {
             self.go(cpu);
