@@ -4,7 +4,7 @@ use crate::area::Area;
 use crate::entry::State;
 use crate::frames::Queue;
 use crate::page::{FrameNo, PageNo, PageRange, SlotNo};
-use crate::pager::{MAX_READS, Pager};
+use crate::pager::{LONG_WINDOW, LONG_WINDOWS_AHEAD, MAX_READS, Pager, WINDOWS_AHEAD};
 use crate::streams::Going;
 
 /// What the driver must do about a fault.
@@ -199,20 +199,22 @@ impl Pager {
         Fault::Read
     }
 
-    /// Asks for the pages that a stream will want after `reached`: nothing while a
-    /// window's worth is on its way, else up to two windows.
+    /// Asks for the pages that a stream will want after `reached`: nothing while all
+    /// windows but one are on their way, else up to all of them.
     fn read_ahead(&mut self, reached: PageNo, area: Area, going: Going) {
         let Going { id, stride, window } = going;
         let reached = reached.0 as i64;
         let on_the_way = ((self.streams.ahead(id) - reached) / stride).max(0);
-        if on_the_way >= i64::from(window) {
+        let windows = if window >= LONG_WINDOW { LONG_WINDOWS_AHEAD } else { WINDOWS_AHEAD };
+        let window = i64::from(window);
+        if on_the_way > (windows - 1) * window {
             return;
         }
         let reserve = self.reserve() / 4;
         // Streams together may not push each other's pages out before they are used.
         let most_ahead = self.most_ahead();
         let mut ahead = reached + on_the_way * stride;
-        for _ in on_the_way..2 * i64::from(window) {
+        for _ in on_the_way..windows * window {
             let next = ahead + stride;
             let Some(page) = u64::try_from(next).ok().map(PageNo) else { break };
             if !area.range.contains(page)

@@ -15,8 +15,15 @@ use crate::table::PageTable;
 /// The most accesses that a stream prepares for: 1 MiB of 4 KiB pages.
 pub(crate) const MAX_WINDOW: u32 = 256;
 
-/// Reads that one fault may ask for: the page, and two windows ahead of it.
-pub(crate) const MAX_READS: usize = 2 * MAX_WINDOW as usize + 1;
+/// Windows that are kept read ahead of a stream: the store works on one while another is
+/// used. Of long windows more, so that a fast disk always has the next request.
+pub(crate) const WINDOWS_AHEAD: i64 = 2;
+pub(crate) const LONG_WINDOWS_AHEAD: i64 = 4;
+/// From so many accesses on a window is long.
+pub(crate) const LONG_WINDOW: u32 = 64;
+
+/// Reads that one fault may ask for: the page, and all windows ahead of it.
+pub(crate) const MAX_READS: usize = LONG_WINDOWS_AHEAD as usize * MAX_WINDOW as usize + 1;
 
 /// When the store's room is charged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
