@@ -21,10 +21,20 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
+/// Kills the process of that name that is there to stay: another begins and ends in
+/// between when one is made.
 fn kill(token: &str, name: &str) -> u32 {
-    let (number, _) = companions(token).into_iter().find(|found| found.1 == name).expect(name);
-    assert!(Command::new("kill").args(["-KILL", &number.to_string()]).status().unwrap().success());
-    number
+    let named = || companions(token).into_iter().filter(|found| found.1 == name).collect::<Vec<_>>();
+    let start = Instant::now();
+    loop {
+        let before = named();
+        std::thread::sleep(Duration::from_millis(50));
+        if let ([(number, _)], true) = (before.as_slice(), before == named()) {
+            assert!(Command::new("kill").args(["-KILL", &number.to_string()]).status().unwrap().success());
+            return *number;
+        }
+        assert!(start.elapsed() < PATIENCE, "no {name}");
+    }
 }
 
 /// A program that has filled 160 MiB in 64, and waits for the end of its input.

@@ -2,6 +2,7 @@
 
 use crate::children::Children;
 use crate::core::{Limits, Live, Mechanism, Tally};
+use crate::map::ZEROS;
 use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
 use crate::settings::{Settings, StorePlace};
@@ -105,7 +106,9 @@ pub(crate) fn open(
     let pool = Pool::new(places, frames).map_err(failed("the frame pool cannot be reserved"))?;
     register_pool(&pool_side, &pool, arena.mechanism)
         .map_err(failed("the frame pool cannot be registered"))?;
-    let zeros = Reservation::new(PAGE).map_err(failed("no memory"))?;
+    let zeros = Reservation::new(ZEROS * PAGE).map_err(failed("no memory"))?;
+    // All of it is the kernel's one page of zeros; huge pages would be memory of our own.
+    zeros.no_huge_pages().and_then(|()| zeros.read_ahead()).map_err(failed("no memory"))?;
     let mut bits = store_bits;
     for (bit, on) in [
         (feature::MOVE, arena.mechanism == Mechanism::Move),

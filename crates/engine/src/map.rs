@@ -4,14 +4,16 @@
 use crate::PAGE;
 use crate::core::{Live, Mechanism, addr_of};
 use crate::engine::die;
-use crate::pool::PlaceRun;
 use pager::{Fault, PageNo, PageRange, Pager, Rights, State};
 use std::time::Instant;
-use sys::maps::{self, PageState};
+use sys::maps::PageState;
 use sys::uffd::{CopyFlags, Stop, Transfer, Waking, Witness};
 
 /// Tries to move a page on which the device's pin may still rest for an instant.
 const BUSY_TRIES: u32 = 64;
+
+/// Pages of zeros that are copied at once.
+pub(crate) const ZEROS: usize = 64;
 
 /// What became of one page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,43 +63,17 @@ impl Live {
     fn map_zeros(&mut self, pager: &mut Pager, wanted: PageNo, range: PageRange) {
         let mut next = range.start;
         while next < range.end() {
-            let most = (range.end().0 - next.0) as u32;
-            let run = (self.mechanism == Mechanism::Move && range.count > 1)
-                .then(|| self.pool.take(most))
-                .flatten()
-                .filter(|run| self.populate(*run));
-            let Some(run) = run else {
+            let count = (range.end().0 - next.0).min(ZEROS as u64) as usize;
+            // A copy of zeros that are in the cache costs less than a move, which needs
+            // a page made in the pool before, and interrupts other processors.
+            let copied = if count > 1 { self.copy_to(next, self.zeros.addr(), count).done / PAGE } else { 0 };
+            next = next.plus(copied as u64);
+            if copied < count {
+                // One page alone, or it finds out what is the matter.
                 self.map_zero_copy(pager, wanted, next);
                 next = next.plus(1);
-                continue;
-            };
-            let mut done = 0;
-            while done < run.count {
-                let page = next.plus(u64::from(done));
-                let src = self.pool.address(run.start) + done as usize * PAGE;
-                // SAFETY: the core gave `page` a new frame, so nothing of the
-                // program's is there; the pool run is ours alone and zeroed.
-                let transfer = unsafe { self.move_to(page, src, (run.count - done) as usize * PAGE) };
-                done += (transfer.done / PAGE) as u32;
-                if transfer.stop.is_some() && done < run.count {
-                    // The copying path finds out what is the matter, page by page.
-                    self.map_zero_copy(pager, wanted, next.plus(u64::from(done)));
-                    done += 1;
-                    continue;
-                }
             }
-            // Moved places are empty, copied ones are not; dropping suits both.
-            run.places().for_each(|place| self.pool.give_back(place));
-            next = next.plus(u64::from(run.count));
         }
-    }
-
-    fn populate(&mut self, run: PlaceRun) -> bool {
-        let populated = maps::populate_write(self.pool.address(run.start), run.count as usize * PAGE).is_ok();
-        if !populated {
-            run.places().for_each(|place| self.pool.give_back(place));
-        }
-        populated
     }
 
     fn map_zero_copy(&mut self, pager: &mut Pager, wanted: PageNo, page: PageNo) {
@@ -232,18 +208,21 @@ impl Live {
         }
     }
 
-    fn copy_in(&mut self, page: PageNo, src: usize) -> Landing {
-        // SAFETY: the core holds `page` to be resident and it is not mapped; `src`
-        // is a page of the pool or of zeros.
-        let transfer = unsafe {
-            let flags = match self.steering.waking() {
-                Waking::Now => CopyFlags::empty(),
-                Waking::Later => CopyFlags::DONT_WAKE,
-            };
-            self.arena.copy(addr_of(page), src, PAGE, flags)
+    /// Copies `count` pages from `src`, which is in the pool or zeros, to `page` and those
+    /// after it, which the core holds to be resident and which are not mapped.
+    fn copy_to(&mut self, page: PageNo, src: usize, count: usize) -> Transfer {
+        let flags = match self.steering.waking() {
+            Waking::Now => CopyFlags::empty(),
+            Waking::Later => CopyFlags::DONT_WAKE,
         };
+        // SAFETY: nothing of the program's is there; the source is ours.
+        let transfer = unsafe { self.arena.copy(addr_of(page), src, count * PAGE, flags) };
         self.wake_later(page, transfer);
-        match transfer.stop {
+        transfer
+    }
+
+    fn copy_in(&mut self, page: PageNo, src: usize) -> Landing {
+        match self.copy_to(page, src, 1).stop {
             None => Landing::Copied,
             Some(Stop::Exists) => Landing::Present,
             Some(Stop::Again | Stop::NoMemory) => Landing::Later,

@@ -62,6 +62,14 @@ impl Reservation {
         advise(self.addr, self.len, Advice::LinuxDontDump)
     }
 
+    /// Maps all of it for reading; without memory of its own where nothing was written.
+    ///
+    /// # Errors
+    /// What madvise(2) says.
+    pub fn read_ahead(&self) -> Result<(), Errno> {
+        advise(self.addr, self.len, Advice::LinuxPopulateRead)
+    }
+
     /// Has it made of small pages.
     ///
     /// # Errors
