@@ -25,7 +25,7 @@ impl Words {
     pub(crate) fn map(mib: usize, file: Option<&Path>) -> Result<Self, Error> {
         let len = mib << 20;
         let (flags, fd) = match file {
-            None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1),
+            None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, -1),
             Some(path) => {
                 let file =
                     OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
