@@ -11,9 +11,18 @@ use support::{Paged, companions, compile, directory, native, outcore, paged, pyt
 
 const MIB: u64 = 1 << 20;
 
-/// A program whose heap peaks at `least` MiB or more, in `ram` MiB: see the file's head.
+/// How many times as large as usual data and budgets are: `OUTCORE_TEST_TIMES=8` checks
+/// with heaps of gibibytes.
+fn times() -> u64 {
+    let text = std::env::var("OUTCORE_TEST_TIMES").unwrap_or_else(|_| "1".into());
+    text.parse().unwrap_or_else(|_| panic!("OUTCORE_TEST_TIMES={text} is not a number"))
+}
+
+/// A program whose heap peaks at `least` MiB or more, in `ram` MiB, both [`times`] as
+/// much: see the file's head.
 #[track_caller]
 fn check(ram: u64, least: u64, arguments: &[&str]) -> Paged {
+    let (ram, least) = (ram * times(), least * times());
     let wanted = native(arguments);
     let run = paged(ram, &[], arguments);
     assert_eq!(run.status, Some(0), "{arguments:?}: {}", run.stderr);
@@ -38,14 +47,14 @@ fn check_numbers(ram: u64, least: u64, run: &Paged) {
 
 #[test]
 fn python_objects() {
-    check(64, 256, &[&python(), "tests/programs/objects.py"]);
+    check(64, 256, &[&python(), "tests/programs/objects.py", &times().to_string()]);
 }
 
-/// 220 MB of lines, each out of its place by up to 4096 lines.
+/// 220 MB of lines, or [`times`] that, each out of its place by up to 4096 lines.
 fn lines(dir: &Path) -> String {
     let input = dir.join("lines");
     let mut state = 1u64;
-    let lines: String = (0..1_500_000u64)
+    let lines: String = (0..1_500_000 * times())
         .map(|line| {
             state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             format!("{:012} {:016x}{:016x}{:0100}\n", line ^ (state >> 52), state, state.rotate_left(17), 0)
@@ -58,17 +67,19 @@ fn lines(dir: &Path) -> String {
 #[test]
 fn coreutils_sort() {
     let dir = directory();
-    check(64, 256, &["sort", "-S", "1G", "--parallel=2", &lines(dir.path())]);
+    let buffer = format!("{}G", times());
+    check(64, 256, &["sort", "-S", &buffer, "--parallel=2", &lines(dir.path())]);
 }
 
 /// The kernel's out-of-memory killer ends some of such runs with swap to spare.
 #[test]
 fn fifty_sorts_in_a_row() {
     let dir = directory();
-    let program = ["sort", "-S", "1G", "--parallel=2", &lines(dir.path())];
+    let buffer = format!("{}G", times());
+    let program = ["sort", "-S", &buffer, "--parallel=2", &lines(dir.path())];
     let wanted = native(&program);
     for round in 1..=50 {
-        let run = paged(64, &[], &program);
+        let run = paged(64 * times(), &[], &program);
         assert_eq!(run.status, Some(0), "round {round}: {}", run.stderr);
         assert!(run.stdout == wanted, "round {round}: other output than without Outcore");
     }
@@ -177,25 +188,30 @@ fn a_program_that_fits_is_left_alone() {
 
 #[test]
 fn sqlite_in_memory() {
-    let script = "CREATE TABLE t(id INTEGER PRIMARY KEY, k INT, v BLOB);
-        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 240000)
+    let rows = 240_000 * times();
+    let script = format!(
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, k INT, v BLOB);
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
         INSERT INTO t SELECT i, (i * 7919) % 240007, zeroblob(500) || hex(i * 31337) || printf('%0400d', i) FROM n;
         SELECT count(*), sum(k), sum(length(v)) FROM t;
         UPDATE t SET v = v || 'x' WHERE id % 10 = 0;
-        SELECT sum(length(v)), max(v) = min(v) FROM t;";
-    check(64, 256, &["sqlite3", ":memory:", script]);
+        SELECT sum(length(v)), max(v) = min(v) FROM t;"
+    );
+    check(64, 256, &["sqlite3", ":memory:", &script]);
 }
 
 #[test]
 fn eight_threads_with_the_mmap_family() {
     let churn = compile("churn.c");
-    check(64, 256, &[&churn, "8", "320", "300", "11"]);
+    let mib = (320 * times()).to_string();
+    check(64, 256, &[&churn, "8", &mib, "300", "11"]);
 }
 
 #[test]
 fn regions_of_5_mib_under_120_mib() {
     let regions = compile("regions.c");
-    check(120, 640, &[&regions, "128", "5", "51200"]);
+    let mib = (5 * times()).to_string();
+    check(120, 640, &[&regions, "128", &mib, "51200"]);
 }
 
 #[test]
@@ -214,12 +230,12 @@ fn redis_over_a_socket() {
     let script = "tests/programs/redis_load.py";
     let socket = dir.path().join("socket");
     let socket = socket.to_str().unwrap();
-    let run = paged(64, &[], &[&python(), script, socket]);
+    let run = paged(64 * times(), &[], &[&python(), script, socket, &times().to_string()]);
     assert_eq!(run.status, Some(0), "{}", run.stderr);
     assert_eq!(text(&run.stdout), "every value came back\n");
     // The server is a child of the script, with a record of its own.
     let server = run.process("redis-server").expect("the server is in the report");
-    check_numbers(64, 256, &server);
+    check_numbers(64 * times(), 256 * times(), &server);
 }
 
 #[test]
@@ -244,34 +260,77 @@ fn every_fallback() {
     }
 }
 
+/// The command, the library's cache and a program where an unprivileged user can have
+/// them, in a directory that lasts as long as the result.
+struct Unprivileged {
+    dir: tempfile::TempDir,
+    program: String,
+}
+
+impl Unprivileged {
+    /// None, and said so, where this test cannot change its user.
+    fn new(program: &str) -> Option<Self> {
+        if !support::is_root() {
+            support::skip("the test changes its user");
+            return None;
+        }
+        let dir = directory();
+        support::open_to_all(dir.path());
+        fs::copy(env!("CARGO_BIN_EXE_outcore"), dir.path().join("outcore")).unwrap();
+        let copy = dir.path().join("program");
+        fs::copy(program, &copy).unwrap();
+        // A program that its user cannot read hides its page map from itself.
+        support::open_to_all(&copy);
+        Some(Self { program: copy.to_str().unwrap().to_owned(), dir })
+    }
+
+    /// `BEFORE outcore run --ram 32M -- program ARGUMENTS` as that user.
+    fn run(&self, before: &[&str], arguments: &[&str]) -> (Option<i32>, String, String) {
+        let outcore = self.dir.path().join("outcore");
+        let words = before.iter().copied().chain([outcore.to_str().unwrap(), "run", "--ram", "32M"]);
+        let words: Vec<&str> = words.chain(["--store", "/var/tmp", "--", &self.program]).collect();
+        let output = Command::new(words[0])
+            .args(&words[1..])
+            .args(arguments)
+            .env("HOME", self.dir.path())
+            .env_remove("XDG_CACHE_HOME")
+            .env_remove("LD_PRELOAD")
+            .uid(65534)
+            .gid(65534)
+            .output()
+            .unwrap();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    }
+}
+
 #[test]
 fn as_an_unprivileged_user() {
-    if !support::is_root() {
-        return support::skip("the test changes its user");
-    }
-    let churn = compile("churn.c");
-    let dir = directory();
-    support::open_to_all(dir.path());
-    let binary = dir.path().join("outcore");
-    fs::copy(env!("CARGO_BIN_EXE_outcore"), &binary).unwrap();
-    let program = dir.path().join("churn");
-    fs::copy(churn, &program).unwrap();
-    // A program that its user cannot read hides its page map from itself.
-    support::open_to_all(&program);
-    let output = Command::new(&binary)
-        .args(["run", "--ram", "32M", "--store", "/var/tmp", "--"])
-        .arg(&program)
-        .args(["4", "128", "150", "6"])
-        .env("HOME", dir.path())
-        .env_remove("XDG_CACHE_HOME")
-        .uid(65534)
-        .gid(65534)
-        .output()
-        .unwrap();
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{stderr}");
-    assert_eq!(text(&output.stdout), "every byte was right\n");
+    let Some(user) = Unprivileged::new(&compile("churn.c")) else { return };
+    let (status, stdout, stderr) = user.run(&[], &["4", "128", "150", "6"]);
+    assert_eq!((status, stdout.as_str()), (Some(0), "every byte was right\n"), "{stderr}");
     assert!(stderr.contains("EFAULT"), "the caveat is told: {stderr}");
+}
+
+#[test]
+fn where_userfaultfd_is_forbidden() {
+    let Some(user) = Unprivileged::new(&compile("churn.c")) else { return };
+    let forbid = Unprivileged::new(&compile("forbid.c")).expect("as above");
+    let number = libc::SYS_userfaultfd.to_string();
+    let (status, stdout, stderr) = user.run(&[&forbid.program, &number], &["4", "128", "150", "6"]);
+    assert_eq!((status, stdout.as_str()), (Some(125), ""), "{stderr}");
+    assert!(stderr.contains("userfaultfd") && stderr.contains("outcore doctor"), "{stderr}");
+}
+
+#[test]
+fn where_io_uring_is_forbidden() {
+    let (churn, forbid) = (compile("churn.c"), compile("forbid.c"));
+    let mut command = Command::new(forbid);
+    command.arg(libc::SYS_io_uring_setup.to_string()).arg(env!("CARGO_BIN_EXE_outcore"));
+    command.env_remove("TMPDIR").env_remove("LD_PRELOAD");
+    let run = support::finish(command, 32, &[], &[&churn, "4", "128", "150", "5"]);
+    assert_eq!((run.status, run.stdout.as_slice()), (Some(0), b"every byte was right\n" as &[u8]));
+    assert!(run.number("swap_outs") > 10_000);
+    assert!(!run.features().contains(&"io_uring".to_owned()), "{:?}", run.features());
 }
 
 #[test]

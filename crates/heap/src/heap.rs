@@ -150,7 +150,10 @@ impl<S: PageSource> Heap<S> {
             if !self.source.promise(bytes) {
                 return None;
             }
-            let first = self.extents.with(|extents| extents.take(units, align));
+            let first = self.extents.with(|extents| {
+                let first = extents.take(units, align)?;
+                self.made_usable(extents, first, units).then_some(first)
+            });
             if first.is_none() {
                 self.source.renounce(bytes);
             }
@@ -161,7 +164,17 @@ impl<S: PageSource> Heap<S> {
 
     /// Takes exactly the `units` from `addr` on, if they are free.
     pub(crate) fn carve_at(&self, addr: usize, units: usize) -> bool {
-        self.extents.with(|extents| extents.take_at(addr / UNIT, units))
+        let first = addr / UNIT;
+        self.extents.with(|extents| extents.take_at(first, units) && self.made_usable(extents, first, units))
+    }
+
+    /// Units that have been taken are usable; else they are given back.
+    fn made_usable(&self, extents: &mut Extents, first: usize, units: usize) -> bool {
+        let usable = self.source.extend((first + units) * UNIT);
+        if !usable {
+            extents.give(first, units);
+        }
+        usable
     }
 
     /// Gives units back, whose contents have been discarded.

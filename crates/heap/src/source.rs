@@ -3,13 +3,18 @@
 /// A source of pages for one heap.
 ///
 /// # Safety
-/// [`Self::reserve`] gives memory that is readable, writable, zero, used by nobody
-/// else and never taken back. [`Self::discard`]ed pages read as zeros again.
+/// [`Self::reserve`] gives memory that is zero, used by nobody else and never taken back,
+/// and that is readable and writable as far as [`Self::extend`] has said yes.
+/// [`Self::discard`]ed pages read as zeros again.
 #[expect(unsafe_code, reason = "the heap hands out what an implementation gives")]
 pub unsafe trait PageSource: Sync {
     /// Address (a multiple of 2 MiB) and length of one reservation of at most
     /// `max_len` bytes, resident where touched. Not called again once it succeeded.
     fn reserve(&self, max_len: usize) -> Option<(usize, usize)>;
+
+    /// Makes the reservation usable up to the address `end`; false, and nothing changed,
+    /// when the kernel does not promise so much. Called under a lock of the heap.
+    fn extend(&self, end: usize) -> bool;
 
     /// Asks whether `bytes` more may be handed out. Called under a lock of the heap:
     /// it must not allocate from it.
@@ -27,6 +32,10 @@ pub unsafe trait PageSource: Sync {
 unsafe impl<S: PageSource> PageSource for &S {
     fn reserve(&self, max_len: usize) -> Option<(usize, usize)> {
         (**self).reserve(max_len)
+    }
+
+    fn extend(&self, end: usize) -> bool {
+        (**self).extend(end)
     }
 
     fn promise(&self, bytes: usize) -> bool {

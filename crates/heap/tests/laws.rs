@@ -180,3 +180,21 @@ fn a_buffer_that_was_just_freed_is_reused_with_its_pages() {
     assert_eq!(heap.alloc(None, MIB / 2, 16), buffer);
     assert_eq!(resident(buffer.addr(), MIB), 0);
 }
+
+#[test]
+fn what_cannot_be_made_usable_is_null_and_given_back() {
+    let (heap, source) = heap(Mapping::new(1 << 30));
+    let first = heap.alloc(None, MIB, 16);
+    source.usable.store(8 * MIB, Relaxed);
+    let held: Vec<*mut u8> =
+        std::iter::from_fn(|| Some(heap.alloc(None, MIB, 16)).filter(|block| !block.is_null())).collect();
+    assert!((5..8).contains(&held.len()), "{} blocks", held.len());
+    let promised = source.promised.load(Relaxed);
+    // SAFETY: live.
+    let grown = unsafe { heap.realloc(None, held[held.len() - 1], 4 * MIB) };
+    assert_eq!((grown, source.promised.load(Relaxed)), (Ok(std::ptr::null_mut()), promised));
+    source.usable.store(0, Relaxed);
+    assert!(!heap.alloc(None, 16 * MIB, 16).is_null());
+    // SAFETY: live, each once.
+    held.into_iter().chain([first]).for_each(|block| unsafe { heap.free(None, block) }.expect("freed once"));
+}

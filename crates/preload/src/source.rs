@@ -6,7 +6,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use engine::{Engine, Rights};
 use heap::PageSource;
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
 
 /// Reservations are aligned for huge pages, which the kernel may use until pressure.
 const ALIGN: usize = 2 << 20;
@@ -14,40 +14,104 @@ const ALIGN: usize = 2 << 20;
 const LARGEST: usize = 1 << 40;
 const SMALLEST: usize = 1 << 30;
 
-/// The paged heap's pages.
-pub(crate) struct EngineSource;
+/// Where the kernel counts promises, this much is asked for at a time.
+const STEP: usize = 32 << 20;
 
-static RESERVED: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
-
-/// The engine has been made; the heap may have been used before.
-pub(crate) fn engine_started(engine: &Engine) {
-    let [addr, len] = [0, 1].map(|index| RESERVED[index].load(Ordering::Acquire));
-    if len != 0 {
-        engine.address_space().mapped(addr, len, Rights::ReadWrite);
-    }
+/// A reservation, and how much of it may be used.
+struct Region {
+    addr: AtomicUsize,
+    end: AtomicUsize,
+    usable: AtomicUsize,
 }
 
-// SAFETY: the reservation is fresh, aligned, readable, writable and reads as zeros;
-// discarded pages do so again; nothing here touches a page.
-unsafe impl PageSource for EngineSource {
-    fn reserve(&self, max_len: usize) -> Option<(usize, usize)> {
-        let mut len = max_len.min(LARGEST);
-        // Where address space is limited, half of it is left to everything else.
-        if let Some(room) = sys::room::room() {
-            len = len.min((room as usize / 2).max(1).next_power_of_two() / 2);
-        }
-        while len >= SMALLEST {
-            if let Some(addr) = reserve_aligned(len) {
-                RESERVED[0].store(addr, Ordering::Release);
-                RESERVED[1].store(len, Ordering::Release);
-                if let Some(engine) = engine() {
-                    engine_started(engine);
-                }
+impl Region {
+    const fn new() -> Self {
+        Self { addr: AtomicUsize::new(0), end: AtomicUsize::new(0), usable: AtomicUsize::new(0) }
+    }
+
+    /// Reserves up to `most`, at least `least`. All of it is usable at once, unless the
+    /// kernel counts promises: these last for as long as the process, and a fork doubles
+    /// them.
+    fn reserve(&self, most: usize, least: usize) -> Option<(usize, usize)> {
+        let promises = sys::room::promises();
+        let mut len = match promises {
+            Some(promises) => most.min((promises as usize).max(1).next_power_of_two()),
+            None => most,
+        };
+        let rights = if promises.is_some() { ProtFlags::empty() } else { ProtFlags::READ | ProtFlags::WRITE };
+        while len >= least {
+            if let Some(addr) = reserve_aligned(len, rights) {
+                let usable = if promises.is_some() { addr } else { addr + len };
+                self.end.store(addr + len, Ordering::Release);
+                self.usable.store(usable, Ordering::Release);
+                self.addr.store(addr, Ordering::Release);
                 return Some((addr, len));
             }
             len /= 2;
         }
         None
+    }
+
+    /// What may be used: address and length.
+    fn usable(&self) -> (usize, usize) {
+        let addr = self.addr.load(Ordering::Acquire);
+        (addr, self.usable.load(Ordering::Acquire) - addr)
+    }
+
+    /// Makes it usable up to `end`. For one caller at a time. None if the kernel does
+    /// not promise it; else what became usable: address and length.
+    fn extend(&self, end: usize) -> Option<(usize, usize)> {
+        let usable = self.usable.load(Ordering::Acquire);
+        if end <= usable {
+            return Some((usable, 0));
+        }
+        let rights = MprotectFlags::READ | MprotectFlags::WRITE;
+        let limit = self.end.load(Ordering::Acquire);
+        [end.next_multiple_of(STEP).min(limit), end].into_iter().find_map(|end| {
+            // SAFETY: the region is the heap's, and nobody has used this part of it.
+            unsafe { rustix::mm::mprotect(usable as *mut _, end - usable, rights) }.ok()?;
+            self.usable.store(end, Ordering::Release);
+            Some((usable, end - usable))
+        })
+    }
+}
+
+static PAGED: Region = Region::new();
+static RESIDENT: Region = Region::new();
+
+/// Where address space is limited, half of it is left to everything else.
+fn fair_share(most: usize) -> usize {
+    let room = sys::room::address_space().map(|room| (room as usize / 2).max(1).next_power_of_two() / 2);
+    room.map_or(most, |room| most.min(room))
+}
+
+/// The paged heap's pages.
+pub(crate) struct EngineSource;
+
+/// The engine has been made; the heap may have been used before.
+pub(crate) fn engine_started(engine: &Engine) {
+    let (addr, len) = PAGED.usable();
+    if len != 0 {
+        engine.address_space().mapped(addr, len, Rights::ReadWrite);
+    }
+}
+
+// SAFETY: the reservation is fresh, aligned, and reads as zeros; what it has been extended
+// to is readable and writable; discarded pages read as zeros again; nothing here touches a
+// page.
+unsafe impl PageSource for EngineSource {
+    fn reserve(&self, max_len: usize) -> Option<(usize, usize)> {
+        let reserved = PAGED.reserve(fair_share(max_len.min(LARGEST)), SMALLEST)?;
+        engine().into_iter().for_each(engine_started);
+        Some(reserved)
+    }
+
+    fn extend(&self, end: usize) -> bool {
+        let extended = PAGED.extend(end);
+        if let (Some((addr, len @ 1..)), Some(engine)) = (extended, engine()) {
+            engine.address_space().mapped(addr, len, Rights::ReadWrite);
+        }
+        extended.is_some()
     }
 
     fn promise(&self, bytes: usize) -> bool {
@@ -83,9 +147,13 @@ const RESIDENT_LEN: usize = 1 << 30;
 // SAFETY: as above.
 unsafe impl PageSource for ResidentSource {
     fn reserve(&self, max_len: usize) -> Option<(usize, usize)> {
-        let room = sys::room::room().map_or(usize::MAX, |room| room as usize);
-        let len = max_len.min(RESIDENT_LEN).min((room / 16).next_multiple_of(ALIGN));
-        reserve_aligned(len).map(|addr| (addr, len))
+        let room = sys::room::address_space().map_or(usize::MAX, |room| room as usize);
+        let share = (room / 16).next_multiple_of(ALIGN);
+        RESIDENT.reserve(max_len.min(RESIDENT_LEN).min(share), ALIGN)
+    }
+
+    fn extend(&self, end: usize) -> bool {
+        RESIDENT.extend(end).is_some()
     }
 
     fn promise(&self, _bytes: usize) -> bool {
@@ -103,13 +171,11 @@ unsafe impl PageSource for ResidentSource {
 }
 
 /// A raw system call, not the exported `mmap`: this is not the program's mapping.
-fn reserve_aligned(len: usize) -> Option<usize> {
+fn reserve_aligned(len: usize, rights: ProtFlags) -> Option<usize> {
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
     // SAFETY: a new mapping at an address of the kernel's choice.
-    let addr = unsafe {
-        rustix::mm::mmap_anonymous(ptr::null_mut(), len + ALIGN, ProtFlags::READ | ProtFlags::WRITE, flags)
-            .ok()?
-    } as usize;
+    let addr =
+        unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), len + ALIGN, rights, flags).ok()? } as usize;
     let aligned = addr.next_multiple_of(ALIGN);
     let end = addr + len + ALIGN;
     for (start, len) in [(addr, aligned - addr), (aligned + len, end - aligned - len)] {

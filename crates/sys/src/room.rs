@@ -3,19 +3,23 @@
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, getrlimit};
 
-/// Bytes of writable private memory that this process may still map, touched or not:
-/// what is left of RLIMIT_AS (`ulimit -v`), and of the machine's promises where
-/// `vm.overcommit_memory` is 2. None where neither limits it. Does not allocate.
+/// Bytes of writable private memory that this process may still map, touched or not. None
+/// where neither [`address_space`] nor [`promises`] limit it. Does not allocate.
 pub fn room() -> Option<u64> {
-    let address_space = getrlimit(Resource::As).current.map(|limit| {
-        let size = crate::maps::Statm::open().and_then(|statm| statm.read());
-        limit.saturating_sub(size.map_or(0, |sample| sample.size_bytes))
-    });
-    [address_space, promises()].into_iter().flatten().min()
+    [address_space(), promises()].into_iter().flatten().min()
 }
 
-/// What the kernel will still promise; none where it counts nothing.
-fn promises() -> Option<u64> {
+/// What is left of RLIMIT_AS (`ulimit -v`), which counts everything that is mapped.
+pub fn address_space() -> Option<u64> {
+    getrlimit(Resource::As).current.map(|limit| {
+        let size = crate::maps::Statm::open().and_then(|statm| statm.read());
+        limit.saturating_sub(size.map_or(0, |sample| sample.size_bytes))
+    })
+}
+
+/// What the machine will still promise, where `vm.overcommit_memory` is 2: that counts
+/// private memory from when it is made writable on, once more in each forked child.
+pub fn promises() -> Option<u64> {
     let mut mode = [0; 1];
     if read("/proc/sys/vm/overcommit_memory", &mut mode) != 1 || mode != *b"2" {
         return None;

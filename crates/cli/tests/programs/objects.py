@@ -1,5 +1,8 @@
-"""Builds lists, dicts and bytes of about 300 MiB, sorts them and prints digests."""
+"""Builds lists, dicts and bytes of about 300 MiB, or the given times that, sorts them and prints digests."""
 import hashlib
+import sys
+
+times = int(sys.argv[1])
 
 state = 7
 
@@ -10,8 +13,8 @@ def number():
     return state >> 20
 
 
-blocks = [number().to_bytes(8, "little") * (1 << 15) for _ in range(700)]
-numbers = [number() for _ in range(600_000)]
+blocks = [number().to_bytes(8, "little") * (1 << 15) for _ in range(700 * times)]
+numbers = [number() for _ in range(600_000 * times)]
 words = {f"key {n}": n for n in numbers}
 digest = hashlib.sha256()
 for block in blocks:

@@ -19,7 +19,7 @@ while True:
         assert time.monotonic() < deadline and server.poll() is None, "the server did not start"
         time.sleep(0.01)
 stream = connection.makefile("rwb")
-COUNT, BATCH = 75_000, 500
+COUNT, BATCH = 75_000 * int(sys.argv[2]), 500
 
 
 def value(key):

@@ -13,6 +13,8 @@ pub(crate) struct Mapping {
     pub(crate) promised: AtomicUsize,
     pub(crate) most: AtomicUsize,
     pub(crate) base: AtomicUsize,
+    /// Of these, what [`PageSource::extend`] makes usable; 0: all.
+    pub(crate) usable: AtomicUsize,
 }
 
 impl Mapping {
@@ -32,6 +34,12 @@ unsafe impl PageSource for Mapping {
         let base = addr.expose_provenance().next_multiple_of(ALIGN);
         self.base.store(base, Relaxed);
         Some((base, len))
+    }
+
+    fn extend(&self, end: usize) -> bool {
+        let (base, usable) = (self.base.load(Relaxed), self.usable.load(Relaxed));
+        assert!(end > base && end <= base + self.len);
+        usable == 0 || end <= base + usable
     }
 
     fn promise(&self, bytes: usize) -> bool {
