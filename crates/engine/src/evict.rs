@@ -6,13 +6,13 @@ use crate::core::{Live, Mechanism, addr_of};
 use crate::engine::say;
 use crate::ops::{MAX_OP_PAGES, Purpose};
 use crate::pool::PlaceRun;
-use pager::{Content, Eviction, FrameNo, PageNo, PageRange, Pager, Parking, SlotNo, State};
+use pager::{Eviction, FrameNo, PageNo, PageRange, Pager, Parking, SlotNo, State};
 use sys::aio::Direction;
 use sys::maps;
 use sys::uffd::{Protect, Stop, Waking, Witness};
 
 /// Pages parked in one call.
-const PARK_RUN: u32 = 64;
+const PARK_RUN: u32 = 256;
 /// Calls of one round: scattered pages are parked one by one.
 const PARK_CALLS: u32 = 16;
 /// Pages evicted together, so that they make one write.
@@ -176,17 +176,23 @@ impl Live {
 
     /// Evicts up to `most` parked pages; how many left or are on their way.
     fn evict(&mut self, pager: &mut Pager, most: u32) -> u32 {
+        if self.store.room() == 0 {
+            return 0;
+        }
         let mut victims = core::mem::take(&mut self.victims);
         victims.clear();
         pager.next_evictions(most, &mut victims);
+        self.digest_victims(pager, &victims);
+        let mut contents = core::mem::take(&mut self.contents);
+        let mut found = contents.iter();
         let mut evicted = 0;
         let mut writing: Option<Writing> = None;
         for frame in victims.iter().copied() {
             if writing.is_none() && self.store.room() == 0 {
                 break;
             }
-            let content = if pager.known_clean(frame) { None } else { Some(self.content(frame)) };
-            match pager.evict(frame, content) {
+            let content = if pager.known_clean(frame) { None } else { found.next() };
+            match pager.evict(frame, content.copied()) {
                 Eviction::Freed => self.drop_place(frame),
                 Eviction::Write(slot) => writing = self.add_write(pager, writing, frame, slot),
                 Eviction::StoreFull => break,
@@ -196,22 +202,22 @@ impl Live {
         writing.into_iter().for_each(|writing| self.queue_write(pager, &writing));
         let _ = self.store.submit();
         self.victims = victims;
+        contents.clear();
+        self.contents = contents;
         evicted
     }
 
-    fn content(&self, frame: FrameNo) -> Content {
-        let Some(place) = self.pool.place(frame) else {
-            crate::engine::die("a parked page has no place in the pool");
-        };
-        let addr = self.pool.address(place);
-        // SAFETY: a parked page's place is ours alone.
-        unsafe {
-            if store::is_zero(addr, PAGE) {
-                Content::Zero
-            } else {
-                Content::Digest(self.digester.of_page(addr, PAGE).0)
-            }
+    /// Digests the victims that may have changed, in their order, into `contents`.
+    fn digest_victims(&mut self, pager: &Pager, victims: &[FrameNo]) {
+        self.addrs.clear();
+        for frame in victims.iter().filter(|frame| !pager.known_clean(**frame)) {
+            let Some(place) = self.pool.place(*frame) else {
+                crate::engine::die("a parked page has no place in the pool");
+            };
+            self.addrs.push(self.pool.address(place));
         }
+        // SAFETY: a parked page's place is ours alone.
+        unsafe { self.assistant.contents(&self.digester, &self.addrs, &mut self.contents) };
     }
 
     /// Adds a page to the write under construction, or begins the next.

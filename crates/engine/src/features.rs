@@ -1,5 +1,6 @@
 //! Opening what paging needs, best first.
 
+use crate::assistant::Assistant;
 use crate::children::Children;
 use crate::core::{Limits, Live, Mechanism, Tally};
 use crate::map::ZEROS;
@@ -124,12 +125,15 @@ pub(crate) fn open(
         mechanism: arena.mechanism,
         pool,
         store,
+        assistant: Assistant::new(),
         digester: Digester::random().map_err(failed("no randomness for the digest's key"))?,
         ops: Ops::new(),
         gather: Gather::new(),
         zeros,
         deferred: Vec::with_capacity(1024),
         victims: Vec::with_capacity(ops::MAX_OP_PAGES),
+        addrs: Vec::with_capacity(ops::MAX_OP_PAGES),
+        contents: Vec::with_capacity(ops::MAX_OP_PAGES),
         children: Children::default(),
         children_are_served: arena.forks,
         statm: Statm::open().map_err(failed("/proc/self/statm cannot be opened"))?,

@@ -6,7 +6,10 @@ use crate::children::ChildRead;
 use crate::core::{Live, addr_of};
 use crate::engine::say;
 use crate::ops::{MAX_OP_PAGES, Purpose};
-use pager::{Fill, FillResult, FrameNo, PageNo, PageRange, Pager, Read, SlotNo, State, WriteResult, Written};
+use crate::pool::Place;
+use pager::{
+    Content, Fill, FillResult, FrameNo, PageNo, PageRange, Pager, Read, SlotNo, State, WriteResult, Written,
+};
 use rustix::io::Errno;
 use sys::aio::Direction;
 
@@ -139,12 +142,20 @@ impl Live {
     }
 
     fn finish_fill(&mut self, pager: &mut Pager, token: u64, read: bool, waited: u64) {
+        if read {
+            self.digest_fill(pager, token);
+        }
+        let mut contents = core::mem::take(&mut self.contents);
+        let mut found = contents.iter();
         let mut run: Option<PageRange> = None;
         for index in 0..self.ops.get(token).frames.len() {
             let frame = self.ops.get(token).frames[index];
-            let result =
-                if read && self.holds_its_slot(pager, frame) { FillResult::Good } else { FillResult::Bad };
-            match pager.fill_done(frame, result) {
+            // What nobody wants any more has not been digested.
+            let good = match self.wanted(pager, frame) {
+                Some((_, slot)) => read && found.next() == Some(&Content::Digest(pager.digest(slot))),
+                None => read,
+            };
+            match pager.fill_done(frame, if good { FillResult::Good } else { FillResult::Bad }) {
                 Fill::Map(page) => {
                     self.tally.stall_ns += waited;
                     match &mut run {
@@ -165,19 +176,28 @@ impl Live {
             }
         }
         run.into_iter().for_each(|range| self.map_parked(pager, range));
+        contents.clear();
+        self.contents = contents;
     }
 
-    /// Whether the frame's bytes are those that were written to its slot. True for
-    /// pages that nobody wants any more.
-    fn holds_its_slot(&self, pager: &Pager, frame: FrameNo) -> bool {
-        let State::Filling { slot, .. } = pager.state(pager.page_of(frame)) else {
-            return true;
-        };
-        self.pool.place(frame).is_some_and(|place| {
-            // SAFETY: the transfer has ended, so the place is ours alone.
-            let digest = unsafe { self.digester.of_page(self.pool.address(place), PAGE) };
-            digest.0 == pager.digest(slot)
-        })
+    /// Digests what a transfer has read, in the order of its frames, into `contents`.
+    fn digest_fill(&mut self, pager: &Pager, token: u64) {
+        let mut addrs = core::mem::take(&mut self.addrs);
+        let wanted = self.ops.get(token).frames.iter().filter_map(|frame| self.wanted(pager, *frame));
+        addrs.clear();
+        addrs.extend(wanted.map(|(place, _)| self.pool.address(place)));
+        // SAFETY: the transfer has ended, so the places are ours alone.
+        unsafe { self.assistant.contents(&self.digester, &addrs, &mut self.contents) };
+        self.addrs = addrs;
+    }
+
+    /// Where a frame that is being filled has its bytes, and from which slot; none once its
+    /// page has been discarded.
+    fn wanted(&self, pager: &Pager, frame: FrameNo) -> Option<(Place, SlotNo)> {
+        match pager.state(pager.page_of(frame)) {
+            State::Filling { slot, .. } => self.pool.place(frame).map(|place| (place, slot)),
+            _ => None,
+        }
     }
 
     fn report_poison(&self, page: PageNo, read: bool) {

@@ -13,6 +13,8 @@
 //! in a system call that makes the kernel announce something on the userfaultfd:
 //! only the pager thread reads announcements, and it needs the lock to do so.
 
+mod assistant;
+mod buffers;
 mod children;
 mod core;
 mod engine;

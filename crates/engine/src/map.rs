@@ -125,16 +125,20 @@ impl Live {
         let movable = self.mechanism == Mechanism::Move
             && !buffer
             && pager.area(first).is_some_and(|area| area.rights == Rights::ReadWrite);
-        let mut done = 0;
+        let (mut done, mut copied) = (0, 0);
         if movable {
             // SAFETY: the frames are those of the destination's pages, whose bytes
             // they hold; only the pager thread touches the pool.
             let transfer = unsafe { self.move_to(first, src, count as usize * PAGE) };
             done = (transfer.done / PAGE) as u64;
+        } else if count > 1 {
+            copied = (self.copy_to(first, src, count as usize).done / PAGE) as u64;
         }
         for page in PageRange::between(first, first.plus(count)).pages() {
             let landing = if page.0 - first.0 < done {
                 Landing::Moved
+            } else if page.0 - first.0 < copied {
+                Landing::Copied
             } else {
                 let src = src + (page.0 - first.0) as usize * PAGE;
                 if movable { self.move_in(page, src) } else { self.copy_in(page, src) }

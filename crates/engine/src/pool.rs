@@ -5,6 +5,7 @@
 //! find room, and hold no memory while unused.
 
 use crate::PAGE;
+use crate::buffers::Buffers;
 use pager::{FrameNo, RunMap};
 use rustix::io::Errno;
 use sys::maps::{self, Reservation};
@@ -34,18 +35,13 @@ pub(crate) struct Pool {
     of_frame: Vec<u32>,
     /// Places whose memory is to be dropped; capacity is fixed.
     stale: Vec<Place>,
-    /// Places that short reads go to, by bit. Only reads ever wrote there and their
-    /// bytes are copied out, so nobody else can hold on to the memory, and it is kept.
-    buffers: Vec<u64>,
-    /// Buffers that are not in use, with their memory; capacity is fixed.
-    idle_buffers: Vec<Place>,
+    /// The first places: those that reads go to.
+    buffers: Buffers,
 }
 
 const STALE_BATCH: usize = 1024;
-/// Buffers that are kept: 1 MiB.
-const MOST_IDLE: usize = 256;
-/// Reads of up to so many pages go to buffers.
-pub(crate) const SHORT_READ: u32 = 4;
+/// One frame in so many may be a buffer at once.
+const BUFFER_SHARE: u32 = 8;
 
 impl Pool {
     /// A pool of `places`, for frames numbered below `frames`.
@@ -54,13 +50,13 @@ impl Pool {
         mapping.dont_fork()?;
         mapping.dont_dump()?;
         mapping.no_huge_pages()?;
+        let buffers = (frames / BUFFER_SHARE).next_multiple_of(64).min(places / 2);
         Ok(Self {
             mapping,
-            map: RunMap::new(places),
+            map: RunMap::new(places - buffers),
             of_frame: vec![0; frames as usize],
             stale: Vec::with_capacity(STALE_BATCH),
-            buffers: vec![0; places.div_ceil(64) as usize],
-            idle_buffers: Vec::with_capacity(MOST_IDLE),
+            buffers: Buffers::new(buffers),
         })
     }
 
@@ -79,40 +75,31 @@ impl Pool {
     /// Up to `most` consecutive places without memory.
     pub(crate) fn take(&mut self, most: u32) -> Option<PlaceRun> {
         let (start, count) = self.map.take_run(most)?;
-        Some(PlaceRun { start: Place(start), count })
+        Some(PlaceRun { start: Place(start + self.buffers.count()), count })
     }
 
-    /// Up to `most` consecutive places to read into.
+    /// Up to `most` consecutive places to read into: buffers, as long as there are such.
     pub(crate) fn take_for_read(&mut self, most: u32) -> Option<PlaceRun> {
-        if most > SHORT_READ {
-            return self.take(most);
+        match self.buffers.take(most) {
+            Some((start, count)) => Some(PlaceRun { start: Place(start), count }),
+            None => self.take(most),
         }
-        if let Some(start) = self.idle_buffers.pop() {
-            return Some(PlaceRun { start, count: 1 });
-        }
-        let run = self.take(most)?;
-        run.places().for_each(|place| self.buffers[place.0 as usize / 64] |= 1 << (place.0 % 64));
-        Some(run)
     }
 
     /// Whether the place's bytes are to be copied and its memory kept.
     pub(crate) fn is_buffer(&self, place: Place) -> bool {
-        self.buffers[place.0 as usize / 64] >> (place.0 % 64) & 1 != 0
+        place.0 < self.buffers.count()
     }
 
     /// Gives back a place that has no memory (its page was moved away, or never came).
     pub(crate) fn give_back_empty(&mut self, place: Place) {
-        self.buffers[place.0 as usize / 64] &= !(1 << (place.0 % 64));
-        self.map.free(place.0);
+        self.map.free(place.0 - self.buffers.count());
     }
 
     /// Gives back a place and, at the next [`Self::drop_stale`], its memory.
     pub(crate) fn give_back(&mut self, place: Place) {
         if self.is_buffer(place) {
-            if self.idle_buffers.len() < MOST_IDLE {
-                return self.idle_buffers.push(place);
-            }
-            self.buffers[place.0 as usize / 64] &= !(1 << (place.0 % 64));
+            return self.buffers.free(place.0);
         }
         if self.stale.len() == STALE_BATCH {
             self.drop_stale();
@@ -120,8 +107,12 @@ impl Pool {
         self.stale.push(place);
     }
 
-    /// Drops the memory of given-back places, in runs.
+    /// Drops the memory of given-back places, in runs, and of buffers that are not needed.
     pub(crate) fn drop_stale(&mut self) {
+        if let Some((first, count)) = self.buffers.cool() {
+            // Failing, they keep their memory, which does no harm.
+            let _ = maps::dont_need(self.address(Place(first)), count as usize * PAGE);
+        }
         self.stale.sort_unstable();
         let mut rest = self.stale.as_slice();
         while let Some(first) = rest.first() {
@@ -129,7 +120,8 @@ impl Pool {
             // Failing (which needs a kernel out of memory) leaves the pages
             // allocated; the place must then not be handed out as empty.
             if maps::dont_need(self.address(*first), count * PAGE).is_ok() {
-                rest[..count].iter().for_each(|place| self.map.free(place.0));
+                let places = rest[..count].iter();
+                places.for_each(|place| self.map.free(place.0 - self.buffers.count()));
             }
             rest = &rest[count..];
         }

@@ -102,6 +102,7 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
     }
     live.take_over(pager);
     live.steering.begin(&live.arena, engine.thread_starts);
+    live.assistant.begin(&live.digester, engine.thread_starts);
     engine.set_stage(Stage::Paging);
     guard
 }

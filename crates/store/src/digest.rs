@@ -12,6 +12,7 @@ use twox_hash::xxhash3_128::Hasher;
 pub struct Digest(pub u128);
 
 /// Makes digests.
+#[derive(Clone)]
 pub struct Digester {
     secret: [u8; 192],
 }
