@@ -104,10 +104,12 @@ impl Live {
         }
     }
 
-    /// Acts on every transfer that has ended; how many.
-    pub(crate) fn finish_transfers(&mut self, pager: &mut Pager) -> usize {
+    /// Acts on transfers that have ended, at most so many; how many.
+    pub(crate) fn finish_transfers(&mut self, pager: &mut Pager, most: usize) -> usize {
         let mut finished = 0;
-        while let Some(completion) = self.store.complete() {
+        while finished < most
+            && let Some(completion) = self.store.complete()
+        {
             finished += 1;
             let op = self.ops.get(completion.token);
             let full = completion.result.is_ok_and(|bytes| bytes == op.bytes);

@@ -16,6 +16,8 @@ use sys::uffd::{CopyFlags, Event, EventBuffer};
 
 /// Buffers of events that are read before any is acted on.
 const MAX_READS: usize = 16;
+/// Transfers that are finished before it is looked whether the disk has anything to do.
+const FEW: usize = 2;
 
 /// The life of the pager thread: open, wait, watch, take over, serve.
 pub(crate) fn run(engine: &'static Engine, leash: Option<&Leash>) {
@@ -147,8 +149,24 @@ fn serve(engine: &'static Engine, mut guard: Option<Guard<'_>>) -> ! {
 /// One round of everything there is to do; whether there was anything.
 fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut Vec<PageNo>) -> bool {
     let Core { pager, live: Some(live), request } = core else { die("the pager thread lost its means") };
-    let finished = live.finish_transfers(pager);
-    let mut read = 0;
+    let (mut finished, mut read) = (0, 0);
+    loop {
+        let ended = live.finish_transfers(pager, FEW);
+        finished += ended;
+        if ended < FEW {
+            break;
+        }
+        // A disk ends together what it was told together. It is told the next before all
+        // threads are woken: those that were have faulted again.
+        if live.store.is_idle() {
+            faults.clear();
+            read += live.read_announcements(pager, events, faults);
+            for page in faults.iter().copied() {
+                live.resolve(pager, page);
+            }
+            live.submit();
+        }
+    }
     // Threads that were woken together fault again together: one submission for all of
     // them costs as much as for the first.
     for _ in 0..MAX_READS {

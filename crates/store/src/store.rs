@@ -238,6 +238,14 @@ impl Store {
         Some(completion)
     }
 
+    /// Whether its device has nothing to do: what was submitted has ended.
+    pub fn is_idle(&mut self) -> bool {
+        match &mut self.backing {
+            Backing::File { aio, .. } => aio.is_idle(),
+            Backing::Memory(_) => false,
+        }
+    }
+
     /// Waits until [`Self::complete`] may have something; at once if nothing is under way.
     ///
     /// # Errors

@@ -210,6 +210,14 @@ impl Aio {
         }
     }
 
+    /// Whether no transfer is under way that has not ended: the device has nothing to do.
+    pub fn is_idle(&mut self) -> bool {
+        match self {
+            Self::Ring(ring) => ring.is_idle(),
+            Self::Threads(pool) => pool.is_idle(),
+        }
+    }
+
     /// Waits until [`Self::complete`] may have something; at once if nothing is under way.
     ///
     /// # Errors

@@ -114,6 +114,11 @@ impl Ring {
         }
     }
 
+    pub(super) fn is_idle(&mut self) -> bool {
+        let ended = self.ring.completion().len();
+        self.jobs.len() - self.free.len() == ended + self.ring.submission().len()
+    }
+
     pub(super) fn wait(&mut self) -> Result<(), Errno> {
         while self.free.len() < self.jobs.len() && self.ring.completion().is_empty() {
             self.enter(1)?;

@@ -152,6 +152,10 @@ impl Pool {
         Some(Completion { token, result })
     }
 
+    pub(super) fn is_idle(&self) -> bool {
+        self.depth - self.free.len() == self.shared.lock().done.len()
+    }
+
     pub(super) fn wait(&self) {
         let mut queues = self.shared.lock();
         while self.free.len() < self.depth && queues.done.is_empty() {
