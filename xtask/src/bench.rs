@@ -80,14 +80,14 @@ pub(crate) fn run(bench: &Bench) -> ExitCode {
 
 fn faults(mib: usize, ram: usize) -> Result<(), String> {
     let text = output(Programs::build()?.under_outcore(ram).args(["faults", "--mib", &mib.to_string()]))?;
-    println!("| {:28} | {:>10} | {:>10} | {:>7} |", "kind", "median", "p99", "samples");
-    println!("|{}|-----------:|-----------:|--------:|", "-".repeat(30));
+    println!("| {:36} | {:>10} | {:>10} | {:>7} |", "kind", "median", "p99", "samples");
+    println!("|{}|-----------:|-----------:|--------:|", "-".repeat(38));
     for line in text.lines() {
         let row: serde_json::Value =
             serde_json::from_str(line).map_err(|error| format!("{line}: {error}"))?;
         let shown = |name: &str| row[name].as_u64().map_or(String::new(), |ns| format!("{ns} ns"));
         let (kind, samples) = (row["kind"].as_str().unwrap_or_default(), &row["samples"]);
-        println!("| {kind:28} | {:>10} | {:>10} | {samples:>7} |", shown("median_ns"), shown("p99_ns"));
+        println!("| {kind:36} | {:>10} | {:>10} | {samples:>7} |", shown("median_ns"), shown("p99_ns"));
     }
     Ok(())
 }

@@ -7,9 +7,11 @@ use serde_json::json;
 use std::hint::black_box;
 use std::io::Error;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 use store::Digester;
-use sys::maps::Pagemap;
+use sys::status::{Record, StatusPage};
 
 const PAGE: usize = 4096;
 /// Touches of one kind.
@@ -20,10 +22,12 @@ const BATCH: usize = 64;
 /// Measures in a process whose `mib` MiB exceed its budget, so that it is paged.
 ///
 /// # Errors
-/// Memory or the page map is not to be had.
+/// Memory is not to be had, or Outcore does not count here.
 pub(crate) fn run(mib: usize) -> Result<(), Error> {
     parts();
-    let pagemap = Pagemap::open()?;
+    let counted = StatusPage::open(Path::new(&std::env::var_os("OUTCORE_STATUS").unwrap_or_default()));
+    let record = counted.and_then(|page| page.find(std::process::id()));
+    let record = record.ok_or_else(|| Error::other("faults are measured under outcore run"))?;
     let mut words = Words::map(mib, None)?;
     words.own().iter_mut().step_by(8).enumerate().for_each(|(index, word)| *word = index as u64 | 1);
     let pages = words.own().len() / WORDS;
@@ -37,31 +41,86 @@ pub(crate) fn run(mib: usize) -> Result<(), Error> {
 
     let mut fresh = Words::map(mib / 4, None)?;
     let count = fresh.own().len() / WORDS;
+    let mut windows = Vec::new();
     let start = Instant::now();
     for page in 0..count {
-        touch(fresh.shared(), page, true);
+        let took = touch(fresh.shared(), page, true);
+        if took > FAULT_NS {
+            windows.push(took);
+        }
     }
-    tell("zero fill, in order, a page", vec![start.elapsed().as_nanos() as u64 / count as u64]);
+    let a_page = start.elapsed().as_nanos() as u64 / count as u64;
+    tell("zero fill, in order: a growth window", windows);
+    tell("zero fill, in order: a page", vec![a_page]);
 
-    // Which pages are mapped is asked before each touch: the others are
-    // swapped, or parked now and then.
-    let start = words.own().as_ptr() as usize;
-    let (mut absent, mut present) = (Vec::new(), Vec::new());
-    while absent.len() < TOUCHES {
-        let page = random.below(pages);
-        let mapped = pagemap.present(start + page * PAGE)? == sys::maps::PageState::Present;
-        let took = touch(words.shared(), page, false);
-        if mapped { &mut present } else { &mut absent }.push(took);
+    let mut kinds = Kinds::default();
+    let mut touches = 0;
+    while kinds.swapped.len() < TOUCHES && touches < 100 * TOUCHES {
+        kinds.add(record, || touch(words.shared(), random.below(pages), false));
+        touches += 1;
     }
-    tell("absent, at random", absent);
-    tell("mapped", present);
+    tell("mapped", kinds.mapped);
+    tell("swapped in alone", kinds.swapped);
 
+    // Pages are touched again while they wait for their eviction where some are hot.
+    let mut kinds = Kinds::default();
+    touches = 0;
+    while kinds.parked.len() < TOUCHES / 10 && touches < 20 * TOUCHES {
+        let among = if random.below(100) < 95 { pages / 5 } else { pages };
+        kinds.add(record, || touch(words.shared(), random.below(among), false));
+        touches += 1;
+    }
+    tell("parked", kinds.parked);
+
+    let mut kinds = Kinds::default();
+    (0..pages).for_each(|page| kinds.add(record, || touch(words.shared(), page, false)));
+    tell("read ahead: a window", kinds.ahead);
     let start = Instant::now();
     for page in 0..pages {
         touch(words.shared(), page, false);
     }
-    tell("swapped in, in order, a page", vec![start.elapsed().as_nanos() as u64 / pages as u64]);
+    tell("read ahead: a page", vec![start.elapsed().as_nanos() as u64 / pages as u64]);
     Ok(())
+}
+
+/// No fault takes less, and nothing else takes so long.
+const FAULT_NS: u64 = 1500;
+/// How long it takes at most until the pager has counted a fault.
+const COUNTED: Duration = Duration::from_millis(1);
+
+/// How long touches took, by what they turned out to be.
+#[derive(Default)]
+struct Kinds {
+    mapped: Vec<u64>,
+    parked: Vec<u64>,
+    ahead: Vec<u64>,
+    swapped: Vec<u64>,
+}
+
+impl Kinds {
+    /// Makes a touch, and tells its kind by the counter that moves.
+    fn add(&mut self, record: &Record, touch: impl FnOnce() -> u64) {
+        let counts = || [&record.rescues, &record.readahead_hits, &record.major_faults].map(|c| c.load(Relaxed));
+        let before = counts();
+        let took = touch();
+        if took < FAULT_NS {
+            self.mapped.push(took);
+            return;
+        }
+        let start = Instant::now();
+        // The pager counts after it has woken this thread, and may share its processor.
+        while counts() == before && start.elapsed() < COUNTED {
+            thread::yield_now();
+        }
+        let [rescued, hit, major] = counts();
+        if major > before[2] {
+            self.swapped.push(took);
+        } else if rescued > before[0] {
+            self.parked.push(took);
+        } else if hit > before[1] {
+            self.ahead.push(took);
+        }
+    }
 }
 
 /// Touches a page; how many nanoseconds it took.
