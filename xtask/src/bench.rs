@@ -94,19 +94,24 @@ fn faults(mib: usize, ram: usize) -> Result<(), String> {
 
 fn sparse(ram: usize) -> Result<(), String> {
     let programs = Programs::build()?;
-    println!("| spread over | first write | read at random | tables of touched memory |");
-    println!("|------------:|------------:|---------------:|-------------------------:|");
+    println!("| spread over | first write | in RAM alone | read at random | tables of touched memory |");
+    println!("|------------:|------------:|-------------:|---------------:|-------------------------:|");
     for gib in SPREADS_GIB {
-        let text = output(programs.under_outcore(ram).args(["sparse", "--gib", &gib.to_string()]))?;
-        let row: serde_json::Value =
-            serde_json::from_str(&text).map_err(|error| format!("{text}: {error}"))?;
-        let number = |name: &str| row[name].as_f64().ok_or_else(|| format!("no {name} in {text}"));
+        let gib = gib.to_string();
+        let row = |mut command: Command| -> Result<serde_json::Value, String> {
+            let text = output(command.args(["sparse", "--gib", &gib]))?;
+            serde_json::from_str(&text).map_err(|error| format!("{text}: {error}"))
+        };
+        let (paged, native) = (row(programs.under_outcore(ram))?, row(programs.native())?);
+        let number = |row: &serde_json::Value, name: &str| {
+            row[name].as_f64().ok_or_else(|| format!("no {name} in {row}"))
+        };
         println!(
-            "| {:>7} GiB | {:>8.1} µs | {:>11.1} µs | {:>22.2} % |",
-            gib,
-            number("write_ns")? / 1e3,
-            number("read_ns")? / 1e3,
-            100.0 * number("metadata_bytes")? / number("touched_bytes")?,
+            "| {gib:>7} GiB | {:>8.1} µs | {:>9.1} µs | {:>11.1} µs | {:>22.2} % |",
+            number(&paged, "write_ns")? / 1e3,
+            number(&native, "write_ns")? / 1e3,
+            number(&paged, "read_ns")? / 1e3,
+            100.0 * number(&paged, "metadata_bytes")? / number(&paged, "touched_bytes")?,
         );
     }
     Ok(())

@@ -6,8 +6,8 @@ use pager::{Commit, Config, Fault, PageNo, PageRange, Pager, Rights};
 use serde_json::json;
 use std::hint::black_box;
 use std::io::Error;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 use store::Digester;
@@ -100,7 +100,8 @@ struct Kinds {
 impl Kinds {
     /// Makes a touch, and tells its kind by the counter that moves.
     fn add(&mut self, record: &Record, touch: impl FnOnce() -> u64) {
-        let counts = || [&record.rescues, &record.readahead_hits, &record.major_faults].map(|c| c.load(Relaxed));
+        let counts =
+            || [&record.rescues, &record.readahead_hits, &record.major_faults].map(|c| c.load(Relaxed));
         let before = counts();
         let took = touch();
         if took < FAULT_NS {

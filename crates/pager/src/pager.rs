@@ -165,8 +165,7 @@ impl Pager {
 
     /// Bytes of the pager's tables that have been written, which is what they keep resident.
     pub fn metadata_bytes(&self) -> usize {
-        let entries = usize::try_from(self.touched).unwrap_or(usize::MAX / 8) * 8;
-        entries + self.frames.metadata_bytes() + self.slots.metadata_bytes()
+        self.table.metadata_bytes() + self.frames.metadata_bytes() + self.slots.metadata_bytes()
     }
 
     /// What is true of `page`.

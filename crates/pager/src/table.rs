@@ -1,4 +1,11 @@
 //! The page table: one word a page, in leaves that cover one area's pages.
+//!
+//! A leaf keeps its words in groups, in the order in which these were first needed, so that
+//! pages far apart cost a group each and not a page of table each:
+//!
+//! ```text
+//! page ──▶ leaf (1 GiB) ──▶ number of its group ──▶ words of 8 pages
+//! ```
 
 use crate::entry::{Entry, State};
 use crate::page::{PageNo, PageRange};
@@ -6,11 +13,73 @@ use std::collections::BTreeMap;
 
 /// Pages in one leaf: 1 GiB of 4 KiB pages, 2 MiB of table that is resident only where touched.
 const LEAF_PAGES: u64 = 1 << 18;
+/// Pages of a group: what a cache line holds.
+const GROUP: usize = 8;
+const GROUPS: usize = LEAF_PAGES as usize / GROUP;
+/// Group numbers in a page of memory.
+const NUMBERS: usize = 4096 / size_of::<u16>();
 
 /// Entries by page. Pages outside every leaf are untouched and cannot be set.
 #[derive(Debug, Default)]
 pub(crate) struct PageTable {
-    leaves: BTreeMap<u64, Vec<u64>>,
+    leaves: BTreeMap<u64, Leaf>,
+    /// Bytes of all leaves that have been written.
+    written: usize,
+}
+
+#[derive(Debug)]
+struct Leaf {
+    /// One more than where each group lies in `words`; 0 while all its pages are untouched.
+    numbers: Vec<u16>,
+    words: Vec<u64>,
+    groups: u16,
+    /// Which pages of `numbers` have been written, a bit each.
+    pages: u16,
+}
+
+impl Leaf {
+    fn new() -> Self {
+        // Vectors of zero integers come straight from zeroed memory, so that an
+        // untouched leaf costs address space only.
+        Self { numbers: vec![0; GROUPS], words: vec![0; LEAF_PAGES as usize], groups: 0, pages: 0 }
+    }
+
+    fn group(&self, group: usize) -> Option<&[u64]> {
+        let number = usize::from(self.numbers[group].checked_sub(1)?);
+        Some(&self.words[number * GROUP..][..GROUP])
+    }
+
+    fn word(&self, offset: usize) -> u64 {
+        self.group(offset / GROUP).map_or(0, |words| words[offset % GROUP])
+    }
+
+    /// Where the word of a page is, and how many bytes of table it is the first to use.
+    fn word_mut(&mut self, offset: usize) -> (&mut u64, usize) {
+        let group = offset / GROUP;
+        let mut used = 0;
+        if self.numbers[group] == 0 {
+            self.groups += 1;
+            self.numbers[group] = self.groups;
+            let page = 1 << (group / NUMBERS);
+            used = GROUP * size_of::<u64>() + if self.pages & page == 0 { 4096 } else { 0 };
+            self.pages |= page;
+        }
+        let number = usize::from(self.numbers[group] - 1);
+        (&mut self.words[number * GROUP + offset % GROUP], used)
+    }
+
+    fn written(&self) -> usize {
+        usize::from(self.groups) * GROUP * size_of::<u64>() + self.pages.count_ones() as usize * 4096
+    }
+
+    /// The first page of `first..end` that is not untouched, and its word.
+    fn next_touched(&self, first: usize, end: usize) -> Option<(usize, u64)> {
+        (first / GROUP..end.div_ceil(GROUP)).find_map(|group| {
+            let words = self.group(group)?;
+            let offsets = (group * GROUP).max(first)..(group * GROUP + GROUP).min(end);
+            offsets.map(|offset| (offset, words[offset % GROUP])).find(|(_, word)| *word != 0)
+        })
+    }
 }
 
 impl PageTable {
@@ -20,9 +89,7 @@ impl PageTable {
             return;
         }
         for leaf in range.start.0 / LEAF_PAGES..=(range.end().0 - 1) / LEAF_PAGES {
-            // A vector of zero integers comes straight from zeroed memory, so an
-            // untouched leaf costs address space only.
-            self.leaves.entry(leaf).or_insert_with(|| vec![0; LEAF_PAGES as usize]);
+            self.leaves.entry(leaf).or_insert_with(Leaf::new);
         }
     }
 
@@ -36,14 +103,15 @@ impl PageTable {
             .map(|(number, _)| *number)
             .find(|number| !in_use(PageRange { start: PageNo(number * LEAF_PAGES), count: LEAF_PAGES }))
         {
-            self.leaves.remove(&number);
+            let leaf = self.leaves.remove(&number);
+            self.written -= leaf.map_or(0, |leaf| leaf.written());
         }
     }
 
     pub(crate) fn get(&self, page: PageNo) -> State {
         self.leaves
             .get(&(page.0 / LEAF_PAGES))
-            .map_or(State::Untouched, |leaf| Entry(leaf[(page.0 % LEAF_PAGES) as usize]).unpack())
+            .map_or(State::Untouched, |leaf| Entry(leaf.word((page.0 % LEAF_PAGES) as usize)).unpack())
     }
 
     pub(crate) fn set(&mut self, page: PageNo, state: State) {
@@ -51,7 +119,9 @@ impl PageTable {
             .leaves
             .get_mut(&(page.0 / LEAF_PAGES))
             .expect("a page is covered by a leaf before it is given a state");
-        leaf[(page.0 % LEAF_PAGES) as usize] = Entry::pack(state).0;
+        let (word, used) = leaf.word_mut((page.0 % LEAF_PAGES) as usize);
+        *word = Entry::pack(state).0;
+        self.written += used;
     }
 
     /// Calls `each` for the pages of `range` that are not untouched, in order.
@@ -73,9 +143,41 @@ impl PageTable {
             let base = PageRange { start: PageNo(number * LEAF_PAGES), count: LEAF_PAGES };
             let part = range.intersection(base);
             let first = (part.start.0 - base.start.0) as usize;
-            let words = &leaf[first..first + part.count as usize];
-            let found = words.iter().position(|word| *word != 0)?;
-            Some((part.start.plus(found as u64), Entry(words[found]).unpack()))
+            let (offset, word) = leaf.next_touched(first, first + part.count as usize)?;
+            Some((base.start.plus(offset as u64), Entry(word).unpack()))
         })
+    }
+
+    /// Bytes that have been written, which is what the table keeps resident.
+    pub(crate) fn metadata_bytes(&self) -> usize {
+        self.written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page::SlotNo;
+
+    #[test]
+    fn pages_far_apart_cost_a_group_each() {
+        let mut table = PageTable::default();
+        let all = PageRange { start: PageNo(3 * LEAF_PAGES + 5), count: 2 * LEAF_PAGES };
+        table.cover(all);
+        let pages: Vec<PageNo> = (0..1000).map(|n| all.start.plus(n * 509)).collect();
+        let state = |page: PageNo| State::Swapped { slot: SlotNo(page.0 as u32) };
+        for page in pages.iter().rev() {
+            table.set(*page, state(*page));
+        }
+        assert_eq!(table.metadata_bytes(), 1000 * 64 + 32 * 4096);
+        let mut found = Vec::new();
+        table.for_each_touched(all, |page, kept| {
+            assert_eq!((kept, table.get(page)), (state(page), state(page)));
+            found.push(page);
+        });
+        assert_eq!(found, pages);
+        assert_eq!(table.get(all.start.plus(1)), State::Untouched);
+        table.uncover(all, |_| false);
+        assert_eq!((table.metadata_bytes(), table.next_touched(all)), (0, None));
     }
 }

@@ -50,6 +50,11 @@ impl Programs {
         results.add("Outcore", &output(command.args(["fit", "--mib", &fit]))?)
     }
 
+    /// The workload alone; its arguments are to be added.
+    pub(crate) fn native(&self) -> Command {
+        Command::new(&self.workload)
+    }
+
     /// The workload with so many MiB of RAM; its arguments are to be added.
     pub(crate) fn under_outcore(&self, ram: usize) -> Command {
         let mut command = Command::new(&self.outcore);
