@@ -22,6 +22,9 @@
 //!   transfer's frame, which is freed when the transfer ends.
 //! * A page keeps its slot while it is resident: if its bytes have not changed
 //!   when it leaves again, nothing is written.
+//!
+//! [`space`] adds many address spaces over one such `Pager`, and [`Policy`] replacement by
+//! a policy of one's choice.
 
 mod area;
 mod changes;
@@ -33,10 +36,12 @@ mod frames;
 mod invariants;
 mod page;
 mod pager;
+mod policy;
 mod reclaim;
 mod runmap;
 mod share;
 mod slots;
+pub mod space;
 mod streams;
 mod table;
 mod transfer;
@@ -47,6 +52,7 @@ pub use entry::State;
 pub use fault::{Fault, Read};
 pub use page::{FrameNo, PageNo, PageRange, SlotNo};
 pub use pager::{Commit, Config, Pager};
+pub use policy::{Clock, Fifo, Policy, PolicyKind, Step};
 pub use reclaim::{Content, Eviction, Parking};
 pub use runmap::RunMap;
 pub use transfer::{Fill, FillResult, WriteResult, Written};
