@@ -72,7 +72,7 @@ pub struct SpaceArea {
 impl SpaceArea {
     /// What backs `page` from the start. None: zeros of its own.
     pub(crate) fn key(&self, page: PageNo, page_size: u32) -> Option<Key> {
-        let block = |skew: i64| (page.0 as i64 - skew) as u64;
+        let block = |skew: i64| (page.0 as i64).wrapping_sub(skew) as u64;
         match self.source {
             Source::Zero => None,
             Source::Object { object, skew } => Some(Key::Object { object, block: block(skew) }),

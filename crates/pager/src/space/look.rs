@@ -144,6 +144,11 @@ impl Spaces {
             || self.spaces.values().any(mapped)
     }
 
+    /// Pages of a process with a slot promised to each.
+    pub fn charged(&self, space: SpaceNo) -> u64 {
+        self.space(space).map_or(0, |space| space.charged)
+    }
+
     /// Frames in use, that of zeros included.
     pub fn frames_used(&self) -> u32 {
         self.pager.frames_used()

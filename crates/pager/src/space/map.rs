@@ -195,7 +195,7 @@ impl Spaces {
                 (Source::Object { object: self.objects, skew: range.start.0 as i64 }, Prot::ALL)
             }
             (Memory::File(FileRange { file, block, end, writable }), share) => {
-                let skew = range.start.0 as i64 - block as i64;
+                let skew = (range.start.0 as i64).wrapping_sub(block as i64);
                 let written = share == Share::Private || writable;
                 let most = if written { Prot::ALL } else { Prot::READ.with(Prot::EXECUTE) };
                 (Source::File { file, skew, end }, most)
