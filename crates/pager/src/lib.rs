@@ -22,6 +22,9 @@
 //!   transfer's frame, which is freed when the transfer ends.
 //! * A page keeps its slot while it is resident: if its bytes have not changed
 //!   when it leaves again, nothing is written.
+//!
+//! [`space`] adds many address spaces over one such `Pager`, and [`Policy`] replacement by
+//! a policy of one's choice.
 
 mod area;
 mod changes;
@@ -39,6 +42,7 @@ mod reclaim;
 mod runmap;
 mod share;
 mod slots;
+pub mod space;
 mod streams;
 mod table;
 mod transfer;
