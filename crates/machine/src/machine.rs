@@ -18,8 +18,8 @@ use crate::memory::Memory;
 use crate::mmu::PageTable;
 use crate::settings::{Settings, Writeback};
 use crate::stats::Stats;
-use pager::space::{Access, FileNo, Pte, SpaceNo, Spaces, SpacesConfig};
 use pager::policy::Arrival;
+use pager::space::{Access, FileNo, Pte, SpaceNo, Spaces, SpacesConfig};
 use pager::{FrameNo, PageNo, PageRange};
 use std::collections::BTreeMap;
 
