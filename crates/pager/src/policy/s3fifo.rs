@@ -14,9 +14,9 @@
 //!
 //! A reference costs a counter; a miss is O(1) on average (a counter that is counted down
 //! was counted up before) and O(n) at worst. 18 bytes a frame and about 40 a ghost. Pages
-//! that are used once leave quickly, so scans do little harm. Pages whose second use
-//! comes later than the small queue is long, and for which the ghosts are too few, miss
-//! twice; loops that exceed the frames miss as with FIFO.
+//! that are used once leave quickly, so scans do little harm, and of a loop that exceeds
+//! the frames by little it keeps a part. Not for working sets that move: pages whose second
+//! use comes later than the small queue is long miss twice before they are kept.
 //!
 //! With 3 frames (one page in the small queue is a tenth already), 1 1 1 2 3 4 5 1: 1 was
 //! accessed more than once and moves to main, 2 leaves for 4, 3 for 5; 1 is a hit.

@@ -9,8 +9,9 @@
 //!
 //! A reference costs one bit; a miss is O(1) on average and O(n) at worst. Nine bytes a
 //! frame. Made for skewed popularity, as of web caches. It does not resist scans, as its
-//! authors say: the hand passes over all that was popular before while a scan goes on, and
-//! block storage and page caches have scans. Loops that exceed the frames miss every time.
+//! authors say, and is slow where the working set moves: when the hand is near the head,
+//! new pages leave before they can be referenced again. Loops that exceed the frames miss
+//! every time.
 //!
 //! With 3 frames, 1 2 3 1 4 5 1: 4 finds 1 visited, clears it, and takes 2; the hand rests
 //! at 3, which 5 takes; 1 is a hit: 5 misses.
