@@ -1,6 +1,7 @@
 //! `outcore machine`: the pager on a simulated computer.
 
 mod options;
+mod replay;
 mod run;
 
 use crate::trouble::Trouble;
@@ -11,6 +12,8 @@ use clap::Subcommand;
 pub(crate) enum MachineVerb {
     /// Carry out a script, and log what happens
     Run(run::RunScript),
+    /// Count how often each replacement policy misses
+    Replay(replay::ReplayOptions),
 }
 
 /// `outcore machine`.
@@ -20,5 +23,6 @@ pub(crate) enum MachineVerb {
 pub(crate) fn machine(verb: &MachineVerb) -> Result<u8, Trouble> {
     match verb {
         MachineVerb::Run(options) => run::run(options),
+        MachineVerb::Replay(options) => replay::replay(options),
     }
 }

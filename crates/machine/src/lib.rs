@@ -11,8 +11,10 @@
 //! * [`script`]: operations as text, with lines and columns in what is said of mistakes.
 //! * [`Runner`]: carries a script out, one [`Outcome`] an operation.
 //! * [`log`]: an outcome as a line of JSON or of text.
+//! * [`replay`]: what each replacement policy misses, given a list of page numbers.
 
 pub mod log;
+pub mod replay;
 pub mod script;
 
 mod disk;

@@ -18,8 +18,9 @@ use crate::memory::Memory;
 use crate::mmu::PageTable;
 use crate::settings::{Settings, Writeback};
 use crate::stats::Stats;
+use pager::policy::Arrival;
 use pager::space::{Access, FileNo, Pte, SpaceNo, Spaces, SpacesConfig};
-use pager::{Clock, Fifo, FrameNo, PageNo, PageRange, Policy, PolicyKind};
+use pager::{FrameNo, PageNo, PageRange};
 use std::collections::BTreeMap;
 
 /// Nanoseconds of an access that hits.
@@ -70,10 +71,12 @@ impl Machine {
             arena,
             stack: settings.stack,
         };
-        let policy: Box<dyn Policy> = match settings.policy {
-            PolicyKind::Fifo => Box::new(Fifo::default()),
-            PolicyKind::Clock => Box::new(Clock::new(true)),
-        };
+        // Frame 0 is pinned: it holds zeros, and no policy is told of it.
+        let policy = settings.policy.build(settings.frames as u32 - 1, Arrival::Referenced);
+        let policy = policy.ok_or_else(|| {
+            let name = settings.policy;
+            format!("{name} has to know the future, and works in `outcore machine replay` only")
+        })?;
         Ok(Self {
             spaces: Spaces::new(config, policy),
             memory: Memory::new(settings.frames as usize, page_size),

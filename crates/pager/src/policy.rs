@@ -1,29 +1,80 @@
-//! Replacement: which page leaves.
+//! Replacement: which page leaves when a frame is needed.
+//!
+//! A [`Policy`] keeps an order of the frames and, some of them, a memory of pages that
+//! have left (ghosts). It sees only what the driver tells it: what came in, what was
+//! referenced, what left. It can be wrong without breaking anything: the core checks
+//! its answers.
+//!
+//! The table of names, sources and costs; each file says when not to use its policy.
+//! *n* is the number of frames.
+//!
+//! | name | source | a hit | a miss | kept of pages that left |
+//! |---|---|---|---|---|
+//! | `fifo` | folklore | O(1), nothing | O(1) | – |
+//! | `lru` | Mattson et al. 1970 | O(1), a move | O(1) | – |
+//! | `clock` | Corbató 1968 | O(1), a bit | O(1) on average, O(n) at worst | – |
+//! | `sieve` | Zhang et al. 2024 | O(1), a bit | O(1) on average, O(n) at worst | – |
+//! | `s3fifo` | Yang et al. 2023 | O(1), a counter | O(1) on average, O(n) at worst | 0.9 n |
+//! | `2q` | Johnson and Shasha 1994 | O(1), a move | O(1) | n / 2 |
+//! | `arc` | Megiddo and Modha 2003 | O(1), a move | O(1) | n |
+//! | `lirs` | Jiang and Zhang 2002 | O(1) on average | O(1) on average | without bound |
+//! | `opt` | Belady 1966 | O(log of the trace's length) | the same | the future |
+//!
+//! Frames that the driver forbids are passed over one by one, which costs as much as
+//! there are of them.
 
+mod arc;
 mod clock;
 mod fifo;
+mod ghosts;
+mod kind;
+mod lirs;
+mod list;
+mod lru;
+mod opt;
+mod positions;
+mod s3fifo;
+mod sieve;
+mod two_queue;
 
 use crate::page::FrameNo;
 use core::fmt;
-use core::str::FromStr;
 
-pub use clock::Clock;
+pub use arc::Arc;
+pub use clock::{Arrival, Clock};
 pub use fifo::Fifo;
+pub use kind::{PolicyKind, UnknownPolicy};
+pub use lirs::Lirs;
+pub use lru::Lru;
+pub use opt::{Future, Opt, TooLong};
+pub use s3fifo::S3Fifo;
+pub use sieve::Sieve;
+pub use two_queue::TwoQueue;
 
 /// Decides which page leaves. Sees only what the driver can know; the core checks its answers.
-pub trait Policy: core::fmt::Debug + Send {
+///
+/// Frames should be numbered from 0 on: tables are indexed by them. A frame holds one
+/// page between [`Self::inserted`] and [`Self::evicted`] or [`Self::removed`].
+pub trait Policy: fmt::Debug + Send {
     /// `page` (a stable number of what is held: page, backing or file block) was brought into `frame`.
     fn inserted(&mut self, frame: FrameNo, page: u64);
+
     /// The page in `frame` was referenced, as far as the driver sees it.
     fn touched(&mut self, frame: FrameNo);
-    /// What to do next so that a frame becomes free for `incoming`. Frames for which `may` says
-    /// false (pinned, in a transfer) are passed over. None: no frame may be taken. Asking changes
-    /// no membership: an answer `Evict` stands until [`Self::evicted`] is called; a driver whose
-    /// write failed simply does not call it and the page stays where it was.
+
+    /// What to do next so that a frame becomes free for `incoming`. Frames for which `may` says false (pinned, in
+    /// a transfer) are passed over. None: no frame may be taken. Asking changes no membership: an answer
+    /// [`Step::Evict`] stands until [`Self::evicted`] is called; a driver whose write failed simply does not call
+    /// it and the page stays where it was.
+    ///
+    /// Asked again and again, with nothing else between, it answers `Evict` or none after at most four times as
+    /// many steps as there are frames.
     fn next(&mut self, incoming: u64, may: &mut dyn FnMut(FrameNo) -> bool) -> Option<Step>;
+
     /// The page in `frame` was evicted, as [`Self::next`] proposed.
     fn evicted(&mut self, frame: FrameNo);
-    /// The page in `frame` is gone for another reason (discarded, its process ended): forget it.
+
+    /// The page in `frame` is gone for another reason (discarded, its process ended): forget it, no ghost.
     fn removed(&mut self, frame: FrameNo);
 }
 
@@ -34,35 +85,4 @@ pub enum Step {
     Unreference(FrameNo),
     /// Take this frame.
     Evict(FrameNo),
-}
-
-/// The policies by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PolicyKind {
-    /// The oldest leaves.
-    Fifo,
-    /// Second chance.
-    Clock,
-}
-
-impl PolicyKind {
-    const ALL: [Self; 2] = [Self::Fifo, Self::Clock];
-}
-
-impl fmt::Display for PolicyKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Fifo => "fifo",
-            Self::Clock => "clock",
-        })
-    }
-}
-
-impl FromStr for PolicyKind {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|kind| kind.to_string() == name);
-        found.ok_or_else(|| format!("{name:?} is not a policy"))
-    }
 }
