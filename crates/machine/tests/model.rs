@@ -90,8 +90,14 @@ fn bytes_survive_under_lazy_commit_and_when_the_store_is_full() {
 }
 
 #[test]
-fn bytes_survive_under_another_policy() {
-    run(3_000..3_016, steps(), |setup| setup.policy = PolicyKind::Fifo);
+fn bytes_survive_under_every_policy() {
+    for (number, policy) in PolicyKind::ALL.into_iter().enumerate() {
+        // OPT has to know the future.
+        if policy != PolicyKind::Opt {
+            let first = 3_072 + 64 * number as u64;
+            run(first..first + 8, steps(), |setup| setup.policy = policy);
+        }
+    }
 }
 
 #[test]

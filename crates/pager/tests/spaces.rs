@@ -1,10 +1,11 @@
 //! Several faults at once: what the simulated machine, which takes one at a time, cannot show.
 
+use pager::policy::{Arrival, Clock};
 use pager::space::{
     Access, FaultError, FileNo, FileRange, MapRequest, Memory, Next, Origin, Place, Prot, Share, SpaceFault,
     SpaceNo, Spaces, SpacesConfig, StackRule, Transfer,
 };
-use pager::{Clock, Commit, FillResult, FrameNo, PageNo, PageRange, Policy, SlotNo, Step, WriteResult};
+use pager::{Commit, FillResult, FrameNo, PageNo, PageRange, Policy, SlotNo, Step, WriteResult};
 
 const BASE: u64 = 0x60_0000;
 const PAGE: u64 = 4096;
@@ -24,7 +25,7 @@ fn spaces(frames: u32, policy: Box<dyn Policy>) -> Spaces {
 }
 
 fn clock(frames: u32) -> Spaces {
-    spaces(frames, Box::new(Clock::new(true)))
+    spaces(frames, Box::new(Clock::new(frames - 1, Arrival::Referenced)))
 }
 
 fn addr(page: u64) -> u64 {
