@@ -48,7 +48,7 @@ fn run(seeds: std::ops::Range<u64>, steps: usize, change: impl Fn(&mut Setup)) {
             panic!("seed {seed}: {failure}\n\n# outcore machine run {}\n{script}", setup.options());
         }
     }
-    println!("{counts:?}");
+    println!("{operations} operations: {counts:?}");
     // Operations that do nothing prove nothing.
     let faults: u64 = counts.values().sum();
     assert!(faults > operations / 20, "{faults} faults in {operations} operations");
