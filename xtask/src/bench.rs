@@ -3,6 +3,7 @@
 mod contender;
 mod host;
 mod plot;
+mod replay;
 mod results;
 
 use clap::{Args, Subcommand};
@@ -33,6 +34,8 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 64)]
         ram: usize,
     },
+    /// How long replays of a trace take, and what each replacement policy misses
+    Replay(replay::Options),
 }
 
 const SPREADS_GIB: [usize; 4] = [1, 4, 16, 64];
@@ -68,6 +71,7 @@ pub(crate) fn run(bench: &Bench) -> ExitCode {
         Bench::Swap(options) => swap(options),
         Bench::Faults { mib, ram } => faults(*mib, *ram),
         Bench::Sparse { ram } => sparse(*ram),
+        Bench::Replay(options) => replay::replay(options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

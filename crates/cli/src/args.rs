@@ -1,6 +1,7 @@
 //! The command line.
 
-use crate::trouble::{OWN_ERROR, say};
+use crate::machine::MachineVerb;
+use crate::trouble::{BAD_INPUT, OWN_ERROR, say};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -29,6 +30,9 @@ pub(crate) enum Verb {
     Run(RunOptions),
     /// Say what this machine offers, and how to enable better
     Doctor(DoctorOptions),
+    /// The pager on a simulated computer, to watch, check and measure it
+    #[command(subcommand)]
+    Machine(MachineVerb),
 }
 
 const RUN_LONG_ABOUT: &str = "\
@@ -184,16 +188,22 @@ pub(crate) fn answer(usage: &clap::Error) -> ExitCode {
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = usage.print();
-            ExitCode::from(OWN_ERROR)
+            ExitCode::from(usage_status())
         }
         _ => {
             let text = usage.render().to_string();
             let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
             let text = lines.join("\n");
             say(text.strip_prefix("error: ").unwrap_or(&text));
-            ExitCode::from(OWN_ERROR)
+            ExitCode::from(usage_status())
         }
     }
+}
+
+/// The exit status for a command line that makes no sense: that of `run` may not be taken for
+/// its program's own.
+fn usage_status() -> u8 {
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == "machine") { BAD_INPUT } else { OWN_ERROR }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod doctor;
 mod elf;
 mod kernel;
 mod library;
+mod machine;
 mod memory;
 mod offer;
 mod place;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let outcome = match args::read() {
         Ok(args::Verb::Run(options)) => run::run(&options),
         Ok(args::Verb::Doctor(options)) => doctor::doctor(&options),
+        Ok(args::Verb::Machine(verb)) => machine::machine(&verb),
         Err(usage) => return args::answer(&usage),
     };
     match outcome {

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+/// What was given makes no sense, where no program is run.
+pub(crate) const BAD_INPUT: u8 = 2;
 /// Outcore's own errors.
 pub(crate) const OWN_ERROR: u8 = 125;
 /// The program is there but cannot be executed.
@@ -12,7 +14,7 @@ pub(crate) const NOT_FOUND: u8 = 127;
 /// A reason not to start, with the exit status that says whose it is.
 #[derive(Debug)]
 pub(crate) struct Trouble {
-    /// [`OWN_ERROR`], [`NOT_EXECUTABLE`] or [`NOT_FOUND`].
+    /// [`BAD_INPUT`], [`OWN_ERROR`], [`NOT_EXECUTABLE`] or [`NOT_FOUND`].
     pub(crate) status: u8,
     /// What happened, to what, and what to do; without the `outcore: `.
     pub(crate) text: String,
@@ -22,6 +24,11 @@ impl Trouble {
     /// Outcore cannot do what was asked.
     pub(crate) fn own(text: impl Into<String>) -> Self {
         Self { status: OWN_ERROR, text: text.into() }
+    }
+
+    /// What was given makes no sense.
+    pub(crate) fn bad_input(text: impl Into<String>) -> Self {
+        Self { status: BAD_INPUT, text: text.into() }
     }
 
     /// The program is there but cannot be executed.

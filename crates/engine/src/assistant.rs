@@ -35,6 +35,24 @@ const LISTS: u32 = 64;
 const REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(64);
 
+/// What a page was found to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Only zeros.
+    Zero,
+    /// Bytes with this digest.
+    Digest(u128),
+}
+
+impl From<Found> for Content {
+    fn from(found: Found) -> Self {
+        match found {
+            Found::Zero => Self::Zero,
+            Found::Digest(digest) => Self::Digest(digest),
+        }
+    }
+}
+
 /// The pager thread's side.
 #[derive(Debug)]
 pub(crate) struct Assistant {
@@ -112,8 +130,8 @@ impl Shared {
             }
             // SAFETY: the pager thread waits for the piece before it lets go of its pages.
             let digest = match unsafe { content(digester, addr) } {
-                Content::Zero => 0,
-                Content::Digest(digest) => digest,
+                Found::Zero => 0,
+                Found::Digest(digest) => digest,
             };
             page.low.store(digest as u64, Ordering::Relaxed);
             page.high.store((digest >> 64) as u64, Ordering::Relaxed);
@@ -152,14 +170,10 @@ impl Shared {
 
 /// # Safety
 /// `addr` is a readable page that nobody changes meanwhile.
-unsafe fn content(digester: &Digester, addr: usize) -> Content {
+unsafe fn content(digester: &Digester, addr: usize) -> Found {
     // SAFETY: the caller's contract.
     unsafe {
-        if store::is_zero(addr, PAGE) {
-            Content::Zero
-        } else {
-            Content::Digest(digester.of_page(addr, PAGE).0)
-        }
+        if store::is_zero(addr, PAGE) { Found::Zero } else { Found::Digest(digester.of_page(addr, PAGE).0) }
     }
 }
 
@@ -200,7 +214,7 @@ impl Assistant {
         &mut self,
         digester: &Digester,
         addrs: &[usize],
-        contents: &mut Vec<Content>,
+        contents: &mut Vec<Found>,
     ) {
         contents.clear();
         let rested = self.resting_until.is_none_or(|until| Instant::now() >= until);
@@ -238,7 +252,7 @@ unsafe fn share(
     generation: u32,
     digester: &Digester,
     addrs: &[usize],
-    contents: &mut Vec<Content>,
+    contents: &mut Vec<Found>,
 ) -> Duration {
     if addrs.len() > MOST {
         die("more pages are to be digested than a transfer has");
@@ -247,7 +261,7 @@ unsafe fn share(
     for (page, addr) in shared.pages.iter().zip(ends) {
         page.addr.store(addr, Ordering::Relaxed);
     }
-    contents.resize(addrs.len(), Content::Zero);
+    contents.resize(addrs.len(), Found::Zero);
     shared.offer(generation, addrs.len());
     let mut own = 0u64;
     while let Some(taken) = shared.take() {
@@ -273,7 +287,7 @@ unsafe fn share(
         for (content_of, page) in contents[first..].iter_mut().zip(&shared.pages[first..first + PIECE]) {
             let (low, high) = (page.low.load(Ordering::Relaxed), page.high.load(Ordering::Relaxed));
             let digest = u128::from(high) << 64 | u128::from(low);
-            *content_of = if digest == 0 { Content::Zero } else { Content::Digest(digest) };
+            *content_of = if digest == 0 { Found::Zero } else { Found::Digest(digest) };
         }
     }
     begun.elapsed()

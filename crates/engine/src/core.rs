@@ -1,12 +1,12 @@
 //! What the core's lock protects: the pager, and the means to carry out its decisions.
 
-use crate::assistant::Assistant;
+use crate::assistant::{Assistant, Found};
 use crate::children::Children;
 use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
 use crate::steer::Steering;
 use crate::wait::Demand;
-use pager::{Content, FrameNo, PageNo, PageRange, Pager, Rights, State};
+use pager::{FrameNo, PageNo, PageRange, Pager, Rights, State};
 use std::time::Instant;
 use store::{Digester, Store};
 use sys::maps::{Pagemap, Reservation, Statm};
@@ -63,7 +63,7 @@ pub(crate) struct Live {
     pub(crate) victims: Vec<FrameNo>,
     /// Scratch for digests: where pages are, and what they hold; capacity is fixed.
     pub(crate) addrs: Vec<usize>,
-    pub(crate) contents: Vec<Content>,
+    pub(crate) contents: Vec<Found>,
     pub(crate) children: Children,
     /// Forks are announced; otherwise managed memory is not inherited at all.
     pub(crate) children_are_served: bool,

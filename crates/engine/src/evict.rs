@@ -192,7 +192,7 @@ impl Live {
                 break;
             }
             let content = if pager.known_clean(frame) { None } else { found.next() };
-            match pager.evict(frame, content.copied()) {
+            match pager.evict(frame, content.copied().map(Into::into)) {
                 Eviction::Freed => self.drop_place(frame),
                 Eviction::Write(slot) => writing = self.add_write(pager, writing, frame, slot),
                 Eviction::StoreFull => break,

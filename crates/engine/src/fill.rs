@@ -2,14 +2,13 @@
 //! Pages coming from the store, and the end of every transfer.
 
 use crate::PAGE;
+use crate::assistant::Found;
 use crate::children::ChildRead;
 use crate::core::{Live, addr_of};
 use crate::engine::say;
 use crate::ops::{MAX_OP_PAGES, Purpose};
 use crate::pool::Place;
-use pager::{
-    Content, Fill, FillResult, FrameNo, PageNo, PageRange, Pager, Read, SlotNo, State, WriteResult, Written,
-};
+use pager::{Fill, FillResult, FrameNo, PageNo, PageRange, Pager, Read, SlotNo, State, WriteResult, Written};
 use rustix::io::Errno;
 use sys::aio::Direction;
 
@@ -154,7 +153,7 @@ impl Live {
             let frame = self.ops.get(token).frames[index];
             // What nobody wants any more has not been digested.
             let good = match self.wanted(pager, frame) {
-                Some((_, slot)) => read && found.next() == Some(&Content::Digest(pager.digest(slot))),
+                Some((_, slot)) => read && found.next() == Some(&Found::Digest(pager.digest(slot))),
                 None => read,
             };
             match pager.fill_done(frame, if good { FillResult::Good } else { FillResult::Bad }) {

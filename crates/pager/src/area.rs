@@ -30,36 +30,78 @@ impl Area {
     }
 }
 
-/// Areas in order of address, disjoint; like neighbours are one.
-#[derive(Debug, Default)]
-pub(crate) struct Areas {
-    by_start: BTreeMap<PageNo, Area>,
+/// What [`Areas`] keeps: something that is said of a range of pages.
+pub(crate) trait Ranged: Copy {
+    fn range(&self) -> PageRange;
+    /// The same of other pages: a part of its own, or all of two that are alike.
+    #[must_use]
+    fn over(self, range: PageRange) -> Self;
+    /// Whether both say the same, so that neighbours may be one.
+    fn is_like(&self, other: &Self) -> bool;
 }
 
-impl Areas {
-    pub(crate) fn find(&self, page: PageNo) -> Option<Area> {
+impl Ranged for Area {
+    fn range(&self) -> PageRange {
+        self.range
+    }
+
+    fn over(self, range: PageRange) -> Self {
+        Self { range, ..self }
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        other.rights == self.rights && other.pinned == self.pinned
+    }
+}
+
+/// Areas in order of address, disjoint; like neighbours are one.
+#[derive(Clone, Debug)]
+pub(crate) struct Areas<A = Area> {
+    by_start: BTreeMap<PageNo, A>,
+}
+
+impl<A> Default for Areas<A> {
+    fn default() -> Self {
+        Self { by_start: BTreeMap::new() }
+    }
+}
+
+impl<A: Ranged> Areas<A> {
+    pub(crate) fn find(&self, page: PageNo) -> Option<A> {
         let (_, area) = self.by_start.range(..=page).next_back()?;
-        area.range.contains(page).then_some(*area)
+        area.range().contains(page).then_some(*area)
     }
 
     /// Whether any area has a page of `range`.
     pub(crate) fn touch(&self, range: PageRange) -> bool {
         let before = self.by_start.range(..range.end()).next_back();
-        before.is_some_and(|(_, area)| area.range.end() > range.start)
+        before.is_some_and(|(_, area)| area.range().end() > range.start)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Area> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = A> {
         self.by_start.values().copied()
     }
 
     /// The parts of areas that lie in `range`.
-    pub(crate) fn within(&self, range: PageRange) -> Vec<Area> {
-        let first = self.find(range.start).map_or(range.start, |area| area.range.start);
+    pub(crate) fn within(&self, range: PageRange) -> Vec<A> {
+        let first = self.find(range.start).map_or(range.start, |area| area.range().start);
         self.by_start
             .range(first..range.end())
-            .map(|(_, area)| Area { range: area.range.intersection(range), ..*area })
-            .filter(|area| area.range.count > 0)
+            .map(|(_, area)| area.over(area.range().intersection(range)))
+            .filter(|area| area.range().count > 0)
             .collect()
+    }
+
+    /// The first `count` pages in a row of `range` that no area has.
+    pub(crate) fn first_gap(&self, range: PageRange, count: u64) -> Option<PageNo> {
+        let mut start = range.start;
+        for area in self.within(range) {
+            if area.range().start.0 - start.0 >= count {
+                break;
+            }
+            start = area.range().end();
+        }
+        (range.end().0 - start.0 >= count).then_some(start)
     }
 
     /// Cuts `range` out of every area.
@@ -67,45 +109,46 @@ impl Areas {
         if range.count == 0 {
             return;
         }
-        let touched: Vec<Area> = {
-            let first = self.find(range.start).map_or(range.start, |area| area.range.start);
+        let touched: Vec<A> = {
+            let first = self.find(range.start).map_or(range.start, |area| area.range().start);
             self.by_start.range(first..range.end()).map(|(_, area)| *area).collect()
         };
         for area in touched {
-            self.by_start.remove(&area.range.start);
-            let before = PageRange::between(area.range.start, range.start.min(area.range.end()));
-            let after = PageRange::between(range.end().max(area.range.start), area.range.end());
+            let old = area.range();
+            self.by_start.remove(&old.start);
+            let before = PageRange::between(old.start, range.start.min(old.end()));
+            let after = PageRange::between(range.end().max(old.start), old.end());
             for rest in [before, after] {
                 if rest.count > 0 {
-                    self.by_start.insert(rest.start, Area { range: rest, ..area });
+                    self.by_start.insert(rest.start, area.over(rest));
                 }
             }
         }
     }
 
     /// Adds `area` in place of whatever was in its range.
-    pub(crate) fn insert(&mut self, mut area: Area) {
-        if area.range.count == 0 {
+    pub(crate) fn insert(&mut self, area: A) {
+        let mut range = area.range();
+        if range.count == 0 {
             return;
         }
-        self.remove(area.range);
-        let like = |other: &Area| other.rights == area.rights && other.pinned == area.pinned;
-        if let Some((_, before)) = self.by_start.range(..area.range.start).next_back()
-            && before.range.end() == area.range.start
-            && like(before)
+        self.remove(range);
+        if let Some((_, before)) = self.by_start.range(..range.start).next_back()
+            && before.range().end() == range.start
+            && before.is_like(&area)
         {
-            let start = before.range.start;
-            area.range = PageRange::between(start, area.range.end());
+            let start = before.range().start;
+            range = PageRange::between(start, range.end());
             self.by_start.remove(&start);
         }
-        if let Some(after) = self.by_start.get(&area.range.end())
-            && like(after)
+        if let Some(after) = self.by_start.get(&range.end())
+            && after.is_like(&area)
         {
-            let end = after.range.end();
-            self.by_start.remove(&area.range.end());
-            area.range = PageRange::between(area.range.start, end);
+            let end = after.range().end();
+            self.by_start.remove(&range.end());
+            range = PageRange::between(range.start, end);
         }
-        self.by_start.insert(area.range.start, area);
+        self.by_start.insert(range.start, area.over(range));
     }
 }
 

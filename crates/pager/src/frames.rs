@@ -115,6 +115,17 @@ impl Frames {
         self.table.reserve((limit as usize).saturating_sub(self.table.len()));
     }
 
+    /// Makes every permit a number now, free in order, so that numbers given back are used
+    /// again only after those that were never used. Without this, tables grow as they are used.
+    pub(crate) fn stock(&mut self) {
+        while (self.table.len() as u32) < self.limit {
+            let number = self.table.len() as u32;
+            self.table.push(Frame { tag: (Queue::Transfer as u64) << QUEUE_SHIFT, prev: NONE, next: NONE });
+            self.in_transfer += 1;
+            self.move_to(FrameNo(number), Queue::Free);
+        }
+    }
+
     pub(crate) fn limit(&self) -> u32 {
         self.limit
     }

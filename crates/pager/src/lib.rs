@@ -22,6 +22,9 @@
 //!   transfer's frame, which is freed when the transfer ends.
 //! * A page keeps its slot while it is resident: if its bytes have not changed
 //!   when it leaves again, nothing is written.
+//!
+//! [`space`] adds many address spaces over one such `Pager`, and [`Policy`] replacement by
+//! a policy of one's choice.
 
 mod area;
 mod changes;
@@ -32,11 +35,14 @@ mod fault;
 mod frames;
 mod invariants;
 mod page;
+mod pagemap;
 mod pager;
+pub mod policy;
 mod reclaim;
 mod runmap;
 mod share;
 mod slots;
+pub mod space;
 mod streams;
 mod table;
 mod transfer;
@@ -46,7 +52,9 @@ pub use counters::Counters;
 pub use entry::State;
 pub use fault::{Fault, Read};
 pub use page::{FrameNo, PageNo, PageRange, SlotNo};
+pub use pagemap::PageMap;
 pub use pager::{Commit, Config, Pager};
+pub use policy::{Policy, PolicyKind, Step};
 pub use reclaim::{Content, Eviction, Parking};
 pub use runmap::RunMap;
 pub use transfer::{Fill, FillResult, WriteResult, Written};

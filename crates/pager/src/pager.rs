@@ -295,6 +295,33 @@ impl Pager {
         self.set(page, State::Resident { frame, slot: None });
     }
 
+    /// Gives out frames and slots in order of arrival from now on, and makes all of them known.
+    pub(crate) fn in_order_of_arrival(&mut self) {
+        self.frames.stock();
+        self.slots.in_order_of_arrival();
+    }
+
+    /// Says where the bytes of an untouched page are: in its home, which is no slot.
+    pub(crate) fn settle(&mut self, page: PageNo, home: SlotNo) {
+        debug_assert!(self.slots.is_home(home) && self.table.get(page) == State::Untouched);
+        self.set(page, State::Swapped { slot: home });
+    }
+
+    /// Gives a resident page a slot now rather than at its first eviction. False: none is left.
+    #[must_use]
+    pub(crate) fn give_slot(&mut self, page: PageNo) -> bool {
+        match self.table.get(page) {
+            State::Resident { frame, slot: None } => match self.slots.allocate(0) {
+                Some(slot) => {
+                    self.set(page, State::Resident { frame, slot: Some(slot) });
+                    true
+                }
+                None => false,
+            },
+            state => unreachable!("{page:?} is {state:?} and is given a slot"),
+        }
+    }
+
     /// Changes a page's state and keeps count.
     pub(crate) fn set(&mut self, page: PageNo, state: State) {
         let before = self.table.get(page);

@@ -44,6 +44,10 @@ pub enum Content {
     Zero,
     /// Bytes with this digest.
     Digest(u128),
+    /// Other bytes than its slot, if it has one, as a dirty bit tells: it keeps its slot.
+    Dirty,
+    /// The bytes of its slot, as a dirty bit tells.
+    Clean,
 }
 
 /// What becomes of a page's frame.
@@ -197,6 +201,11 @@ impl Pager {
                 return Eviction::Freed;
             }
             Some(Content::Digest(digest)) => digest,
+            Some(Content::Clean) => return self.evict_clean(page, frame, slot),
+            Some(Content::Dirty) => {
+                let Some(slot) = slot.or_else(|| self.slots.allocate(0)) else { return Eviction::StoreFull };
+                return self.evict_dirty(page, frame, slot);
+            }
         };
         if slot.is_some_and(|slot| self.slots.digest(slot) == digest) {
             return self.evict_clean(page, frame, slot);
@@ -207,6 +216,10 @@ impl Pager {
             self.set(page, State::Parked { frame, slot: None, ahead: false });
             return Eviction::StoreFull;
         };
+        self.evict_dirty(page, frame, slot)
+    }
+
+    fn evict_dirty(&mut self, page: PageNo, frame: FrameNo, slot: SlotNo) -> Eviction {
         self.slots.note_eviction(slot);
         self.frames.move_to(frame, Queue::Transfer);
         self.writing += 1;

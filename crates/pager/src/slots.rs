@@ -2,6 +2,7 @@
 
 use crate::page::SlotNo;
 use crate::runmap::RunMap;
+use std::collections::VecDeque;
 
 /// Slots in one extent: what is given back to the file system at a time (2 MiB at 4 KiB).
 const EXTENT_SLOTS: u32 = 512;
@@ -10,8 +11,20 @@ const TICK: u32 = 64;
 /// Slots that are free together are found in runs of so many.
 const RUN: u32 = 64;
 
+/// The order in which free slots are given out.
+#[derive(Debug)]
+enum Order {
+    /// Side by side, so that what is evicted together lies together.
+    Local,
+    /// First those never used, then in the order in which they were given back.
+    Arrival { fresh: u32, freed: VecDeque<u32> },
+}
+
+/// Slot numbers from the capacity on are *homes*: places outside of the store that belong to
+/// one page each, such as its block of a mapped file. They are not given out, shared or freed.
 #[derive(Debug)]
 pub(crate) struct Slots {
+    order: Order,
     map: RunMap,
     /// Owners of each slot; fork shares them.
     owners: Vec<u16>,
@@ -33,6 +46,7 @@ impl Slots {
     pub(crate) fn new(capacity: u32) -> Self {
         let extents = capacity.div_ceil(EXTENT_SLOTS) as usize;
         Self {
+            order: Order::Local,
             map: RunMap::new(capacity),
             owners: vec![0; capacity as usize],
             left_at: vec![0; capacity as usize],
@@ -44,6 +58,17 @@ impl Slots {
             punch_cursor: 0,
             last: u32::MAX - 1,
         }
+    }
+
+    /// Gives slots out first-in first-out from now on, beginning with 0.
+    pub(crate) fn in_order_of_arrival(&mut self) {
+        debug_assert_eq!(self.in_use(), 0);
+        self.order = Order::Arrival { fresh: 0, freed: VecDeque::new() };
+    }
+
+    /// Whether `slot` is a place outside of the store.
+    pub(crate) fn is_home(&self, slot: SlotNo) -> bool {
+        slot.0 >= self.capacity()
     }
 
     pub(crate) fn in_use(&self) -> u32 {
@@ -58,9 +83,19 @@ impl Slots {
     /// free, so that what is evicted together lies together; but slots used before
     /// rather than new ones, so that the store and its tables stay small.
     pub(crate) fn allocate(&mut self, digest: u128) -> Option<SlotNo> {
-        let next = self.last + 1;
-        let goes_on = !next.is_multiple_of(RUN) && !self.map.is_taken(next);
-        let number = if goes_on { next } else { self.map.find()? };
+        let capacity = self.capacity();
+        let number = match &mut self.order {
+            Order::Local => {
+                let next = self.last + 1;
+                let goes_on = !next.is_multiple_of(RUN) && !self.map.is_taken(next);
+                if goes_on { next } else { self.map.find()? }
+            }
+            Order::Arrival { fresh, .. } if *fresh < capacity => {
+                *fresh += 1;
+                *fresh - 1
+            }
+            Order::Arrival { freed, .. } => freed.pop_front()?,
+        };
         self.map.take(number);
         self.last = number;
         self.owners[number as usize] = 1;
@@ -76,10 +111,16 @@ impl Slots {
 
     /// One owner less; without owners the slot is free.
     pub(crate) fn release(&mut self, slot: SlotNo) {
+        if self.is_home(slot) {
+            return;
+        }
         let owners = &mut self.owners[slot.0 as usize];
         *owners = owners.checked_sub(1).expect("a slot is released by an owner");
         if *owners == 0 {
             self.map.free(slot.0);
+            if let Order::Arrival { freed, .. } = &mut self.order {
+                freed.push_back(slot.0);
+            }
             let extent = (slot.0 / EXTENT_SLOTS) as usize;
             self.extent_used[extent] -= 1;
             if self.extent_used[extent] == 0 {
@@ -107,13 +148,18 @@ impl Slots {
     /// The slot's page leaves memory.
     pub(crate) fn note_eviction(&mut self, slot: SlotNo) {
         self.evictions = self.evictions.wrapping_add(1);
-        self.left_at[slot.0 as usize] = (self.evictions / TICK) as u16;
+        if let Some(left_at) = self.left_at.get_mut(slot.0 as usize) {
+            *left_at = (self.evictions / TICK) as u16;
+        }
     }
 
     /// About how many evictions there have been since that of the slot's page. Starts
     /// again after 2²², which makes a page that was away for so long look used again: a
-    /// worse choice, no more.
+    /// worse choice, no more. Of homes nothing is remembered.
     pub(crate) fn evictions_since(&self, slot: SlotNo) -> u32 {
+        if self.is_home(slot) {
+            return u32::MAX;
+        }
         let now = (self.evictions / TICK) as u16;
         u32::from(now.wrapping_sub(self.left_at[slot.0 as usize])) * TICK
     }

@@ -89,6 +89,17 @@ impl Pager {
         self.set(page, State::Swapped { slot });
     }
 
+    /// The write of `frame` could not be made; the page is parked as before, and keeps the slot.
+    pub fn write_refused(&mut self, frame: FrameNo) {
+        let page = self.frames.page(frame);
+        let State::Writing { slot, .. } = self.table.get(page) else {
+            unreachable!("only a write can be refused");
+        };
+        self.writing -= 1;
+        self.frames.move_to(frame, Queue::Parked);
+        self.set(page, State::Parked { frame, slot: Some(slot), ahead: false });
+    }
+
     /// The write of `frame` has ended.
     pub fn write_done(&mut self, frame: FrameNo, result: WriteResult) -> Written {
         let page = self.frames.page(frame);

@@ -12,7 +12,7 @@ const TRIES: usize = 3;
 
 /// The programs that are measured, built for it.
 pub(crate) struct Programs {
-    outcore: PathBuf,
+    pub(super) outcore: PathBuf,
     workload: PathBuf,
 }
 

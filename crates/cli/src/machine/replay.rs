@@ -1,0 +1,164 @@
+//! `outcore machine replay`: what each policy misses.
+
+use crate::size::grouped;
+use crate::trouble::Trouble;
+use ::machine::replay::{Format, MOST_FRAMES, Row, Trace, grid};
+use clap::{Args, ValueEnum};
+use pager::PolicyKind;
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+const REPLAY_LONG_ABOUT: &str = "\
+Count how often each replacement policy misses.
+
+Reads the page numbers that a program referenced, in order, and replays them under every policy with every \
+number of frames. All frames hold pages, and misses include the first touch of each page. OPT knows the future \
+and is the bound that none beats.";
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  outcore machine replay --pages trace.txt --frames 100,200,400 --policy lru,clock,opt
+      A table of three policies and three sizes.
+  outcore machine replay --pages trace.bin --frames 1000 --json
+      Every policy with 1000 frames, as one JSON array.
+  seq 1 1000 | outcore machine replay --pages - --frames 10
+      The trace from standard input.
+
+Policies: fifo, lru, clock, sieve, s3fifo, 2q, arc, lirs, opt. What each is for: docs/policies.md.
+
+Traces: text with one decimal page number a line, or binary with eight bytes a number, the least significant \
+first; any 64-bit number is a page. Binary is told by its first eight bytes, where every number below 2^56 has a \
+byte that no text has; --format says it where that is not enough.
+
+Exit status: 0; 2 if the trace or an option makes no sense.";
+
+/// How the trace is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum TraceFormat {
+    /// Told by its first eight bytes
+    Auto,
+    /// One decimal number a line
+    Text,
+    /// Eight bytes a number, the least significant first
+    #[value(name = "u64le")]
+    U64Le,
+}
+
+/// What `outcore machine replay` was asked for.
+#[derive(Args, Debug)]
+#[command(long_about = REPLAY_LONG_ABOUT, after_long_help = REPLAY_EXAMPLES, after_help = "More, with examples: outcore machine help replay")]
+pub(crate) struct ReplayOptions {
+    /// The page numbers, in the order of reference; - for standard input
+    #[arg(long, value_name = "FILE")]
+    pages: PathBuf,
+
+    /// Frames of memory: one number, or several
+    #[arg(long, value_name = "N[,N…]", required = true, value_delimiter = ',', value_parser = frames)]
+    frames: Vec<u32>,
+
+    /// Policies; all if none is named
+    #[arg(long, value_name = "P[,P…]", value_delimiter = ',')]
+    policy: Vec<PolicyKind>,
+
+    /// How the trace is written: auto, text or u64le
+    #[arg(
+        long,
+        value_enum,
+        value_name = "auto|text|u64le",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    format: TraceFormat,
+
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn frames(text: &str) -> Result<u32, String> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse::<u32>() {
+        Ok(0) => Err("a replay needs at least 1 frame".into()),
+        Ok(frames) if digits && frames <= MOST_FRAMES => Ok(frames),
+        _ if digits => Err(format!("at most {} frames are possible", grouped(MOST_FRAMES.into()))),
+        _ => Err("write a number of frames, or several with commas between, such as 100,200".into()),
+    }
+}
+
+/// One row of the JSON answer, in the order of its keys.
+#[derive(Serialize)]
+struct JsonRow {
+    policy: &'static str,
+    frames: u32,
+    references: u64,
+    misses: u64,
+}
+
+/// `outcore machine replay`.
+///
+/// # Errors
+/// A trace that cannot be read.
+pub(crate) fn replay(options: &ReplayOptions) -> Result<u8, Trouble> {
+    let name = if options.pages == Path::new("-") {
+        "standard input".to_owned()
+    } else {
+        options.pages.display().to_string()
+    };
+    let refused = |why: &dyn std::fmt::Display| Trouble::bad_input(format!("{name}: {why}"));
+    let trace = read(options).map_err(|why| refused(&why))?;
+    let policies = if options.policy.is_empty() { &PolicyKind::ALL[..] } else { &options.policy };
+    let rows = grid(&trace, policies, &options.frames).map_err(|why| refused(&why))?;
+    let text = if options.json { json(&trace, &rows)? } else { table(&trace, &rows) };
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Nobody reads on: that is no mistake of the caller's.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Trouble::bad_input(format!("the answer cannot be written: {error}")))
+        }
+        _ => Ok(0),
+    }
+}
+
+fn read(options: &ReplayOptions) -> Result<Trace, ::machine::replay::TraceError> {
+    let format = match options.format {
+        TraceFormat::Auto => Format::Auto,
+        TraceFormat::Text => Format::Text,
+        TraceFormat::U64Le => Format::U64Le,
+    };
+    if options.pages == Path::new("-") {
+        return Trace::read(io::stdin().lock(), format);
+    }
+    Trace::read(File::open(&options.pages).map_err(::machine::replay::TraceError::Io)?, format)
+}
+
+fn json(trace: &Trace, rows: &[Row]) -> Result<String, Trouble> {
+    let row = |row: &Row| JsonRow {
+        policy: row.policy.name(),
+        frames: row.frames,
+        references: trace.references(),
+        misses: row.misses,
+    };
+    let rows: Vec<JsonRow> = rows.iter().map(row).collect();
+    let text = serde_json::to_string(&rows).map_err(|error| Trouble::own(error.to_string()))?;
+    Ok(text + "\n")
+}
+
+fn table(trace: &Trace, rows: &[Row]) -> String {
+    let references = trace.references();
+    let frames: Vec<String> = rows.iter().map(|row| grouped(row.frames.into())).collect();
+    let misses: Vec<String> = rows.iter().map(|row| grouped(row.misses)).collect();
+    let width = |texts: &[String], least: usize| texts.iter().map(String::len).fold(least, usize::max);
+    let (wide, wider) = (width(&frames, "frames".len()), width(&misses, "misses".len()));
+    let pages = grouped(trace.pages().into());
+    let mut text = format!("{} references to {pages} pages\n\n", grouped(references));
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{:<6}  {:>wide$}  {:>wider$}  miss ratio", "policy", "frames", "misses");
+    for ((row, frames), misses) in rows.iter().zip(frames).zip(misses) {
+        let ratio = row.misses as f64 * 100.0 / references as f64;
+        let _ = writeln!(text, "{:<6}  {frames:>wide$}  {misses:>wider$}  {ratio:>8.2} %", row.policy);
+    }
+    text
+}

@@ -1,0 +1,109 @@
+//! Outcomes as lines.
+
+use crate::outcome::{Outcome, Ret};
+use std::fmt::Write;
+
+/// One line of JSON, without its end: the keys `n op pid ret dead faults io ptes`, and `error`
+/// where the operation could not be done at all.
+pub fn json(outcome: &Outcome) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let list = |items: Vec<String>| format!("[{}]", items.join(","));
+    let ret = match &outcome.ret {
+        Ret::Zero | Ret::MinusOne | Ret::Null => outcome.ret.to_string(),
+        Ret::Address(_) | Ret::Bytes(_) => quoted(&outcome.ret.to_string()),
+    };
+    let faults =
+        outcome.faults.iter().map(|(addr, access, ret)| format!("[\"{addr:#x}\",\"{access}\",{ret}]"));
+    let io = outcome.io.iter().map(|(direction, name, block)| {
+        format!("[\"{direction}\",{},{block}]", quoted(&String::from_utf8_lossy(name)))
+    });
+    let ptes = outcome.ptes.iter().map(|pte| format!("\"{pte}\""));
+    let mut line = format!(
+        "{{\"n\":{},\"op\":\"{}\",\"pid\":{},\"ret\":{ret},\"dead\":{},\"faults\":{},\"io\":{},\"ptes\":{}",
+        outcome.n,
+        outcome.op,
+        outcome.pid.map_or("null".into(), |pid| pid.to_string()),
+        outcome.dead,
+        list(faults.collect()),
+        list(io.collect()),
+        list(ptes.collect()),
+    );
+    if let Some(error) = &outcome.error {
+        let _ = write!(line, ",\"error\":{}", quoted(error));
+    }
+    line.push('}');
+    line
+}
+
+/// Lines of text for people, each with its end:
+///
+/// ```text
+///   7  1> write 0x600010000 "hi"        = 0
+///         fault 0x600010000 w -> 0; write swap 2; read data1.bin 0
+///         0:rw:3 1:-:- 2:r:0
+/// ```
+pub fn text(outcome: &Outcome) -> String {
+    let pid = outcome.pid.map_or("-".into(), |pid| pid.to_string());
+    let ret = match &outcome.ret {
+        Ret::Bytes(bytes) => readable(bytes),
+        other => other.to_string(),
+    };
+    let mut text = format!("{:>3}  {pid}> {:<34} = {ret}", outcome.n, outcome.text);
+    if outcome.dead {
+        text.push_str(", dead");
+    }
+    if let Some(reason) = outcome.error.as_ref().or(outcome.reason.as_ref()) {
+        let _ = write!(text, " ({reason})");
+    }
+    text.push('\n');
+    let faults =
+        outcome.faults.iter().map(|(addr, access, ret)| format!("fault {addr:#x} {access} -> {ret}"));
+    let io = outcome
+        .io
+        .iter()
+        .map(|(direction, name, block)| format!("{direction} {} {block}", String::from_utf8_lossy(name)));
+    let events: Vec<String> = faults.chain(io).collect();
+    if !events.is_empty() {
+        let _ = writeln!(text, "        {}", events.join("; "));
+    }
+    if !outcome.ptes.is_empty() {
+        let _ = writeln!(text, "        {}", pages(outcome));
+    }
+    if let Some(report) = &outcome.report {
+        report.lines().for_each(|line| {
+            let _ = writeln!(text, "        {line}");
+        });
+    }
+    text
+}
+
+/// The page table, with runs of untouched or absent pages drawn together.
+fn pages(outcome: &Outcome) -> String {
+    /// Fewer are written one by one.
+    const RUN: usize = 4;
+    let mut words: Vec<String> = Vec::new();
+    let mut rest = &outcome.ptes[..];
+    while let Some(first) = rest.first() {
+        let alike = rest.iter().take_while(|pte| pte.prot == first.prot && pte.frame == first.frame).count();
+        let ends = |pte: &str| pte.split_once(':').map(|(page, rest)| (page.to_owned(), rest.to_owned()));
+        match (ends(&first.to_string()), ends(&rest[alike - 1].to_string())) {
+            (Some((start, what)), Some((end, _))) if alike >= RUN => {
+                words.push(format!("{start}..{end}:{what}"))
+            }
+            _ => words.extend(rest[..alike].iter().map(ToString::to_string)),
+        }
+        rest = &rest[alike..];
+    }
+    words.join(" ")
+}
+
+/// Bytes as text where they are text, else in hexadecimal; long ones end in dots.
+fn readable(bytes: &[u8]) -> String {
+    const MOST: usize = 64;
+    let some = &bytes[..bytes.len().min(MOST)];
+    let dots = if bytes.len() > MOST { "…" } else { "" };
+    if !some.is_empty() && some.iter().all(|byte| (b' '..=b'~').contains(byte)) {
+        return format!("\"{}\"{dots}", String::from_utf8_lossy(some));
+    }
+    format!("{}{dots}", Ret::Bytes(some.to_vec()))
+}

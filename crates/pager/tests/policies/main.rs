@@ -1,0 +1,9 @@
+//! The replacement policies: against naive versions that are written from the
+//! definitions alone, against each other, and against drivers that refuse, fail and
+//! take pages away.
+
+mod drive;
+mod examples;
+mod laws;
+mod naive;
+mod traces;
