@@ -145,17 +145,26 @@ fn swap(options: &Options) -> Result<(), String> {
             contender.run(&programs, options, &mut results)?;
         }
         programs.in_ram(options, &mut results)?;
+        // A bench that is cut short leaves what it has.
+        write(options, &disk, &results, &contenders)?;
     }
     print!("{}", results.table(&contenders));
-    fs::create_dir_all(&options.out).map_err(|error| error.to_string())?;
-    let json = options.out.join("swap.json");
-    let text =
-        serde_json::to_string_pretty(&results.json(options, &disk)).map_err(|error| error.to_string())?;
-    fs::write(&json, text).map_err(|error| error.to_string())?;
-    let picture = options.out.join("swap.svg");
-    plot::draw(&picture, &results, &contenders)?;
-    println!("numbers in {}, picture in {}", json.display(), picture.display());
+    println!("numbers and picture in {}", options.out.display());
     Ok(())
+}
+
+fn write(
+    options: &Options,
+    disk: &Disk,
+    results: &Results,
+    contenders: &[Contender],
+) -> Result<(), String> {
+    fs::create_dir_all(&options.out).map_err(|error| error.to_string())?;
+    let json = results.json(options, disk);
+    let text = serde_json::to_string_pretty(&json).map_err(|error| error.to_string())?;
+    fs::write(options.out.join("swap.json"), text).map_err(|error| error.to_string())?;
+    fs::write(options.out.join("swap.md"), results.table(contenders)).map_err(|error| error.to_string())?;
+    plot::draw(&options.out.join("swap.svg"), results, contenders)
 }
 
 /// A command's output, or why there is none.
