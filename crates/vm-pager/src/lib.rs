@@ -6,11 +6,11 @@
 //! `vm_destroy`, which this library defines. Decisions are those of [`pager::space::Spaces`], the core
 //! that the simulated machine drives as well; here is only what carries them out.
 //!
-//! * [`calls`]: the exported functions.
-//! * [`driver`]: serves faults, step by step, as the core decides.
-//! * [`infrastructure`]: memory, register and files of whoever linked this library.
-//! * [`table`]: page tables in the layout that the infrastructure's hardware reads.
-//! * [`names`]: the files' names.
+//! * `calls`: the exported functions.
+//! * `driver`: serves faults, step by step, as the core decides.
+//! * `infrastructure`: memory, register and files of whoever linked this library.
+//! * `table`: page tables in the layout that the infrastructure's hardware reads.
+//! * `names`: the files' names.
 //!
 //! One thread at a time may be in a call, and `file_read` and `file_write` may not call back.
 
