@@ -3,6 +3,7 @@
 mod options;
 mod replay;
 mod run;
+mod step;
 
 use crate::trouble::Trouble;
 use clap::Subcommand;
@@ -12,6 +13,8 @@ use clap::Subcommand;
 pub(crate) enum MachineVerb {
     /// Carry out a script, and log what happens
     Run(run::RunScript),
+    /// Carry out a script in a terminal, one operation at a time, both ways
+    Step(step::StepScript),
     /// Count how often each replacement policy misses
     Replay(replay::ReplayOptions),
 }
@@ -23,6 +26,7 @@ pub(crate) enum MachineVerb {
 pub(crate) fn machine(verb: &MachineVerb) -> Result<u8, Trouble> {
     match verb {
         MachineVerb::Run(options) => run::run(options),
+        MachineVerb::Step(options) => step::step(options),
         MachineVerb::Replay(options) => replay::replay(options),
     }
 }

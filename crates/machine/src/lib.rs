@@ -28,11 +28,14 @@ mod outcome;
 mod run;
 mod settings;
 mod stats;
+mod view;
+mod watch;
 
 pub use disk::{Device, Direction, Request, TransferError};
 pub use elf::{Image, ImageError, Segment};
 pub use machine::{AccessError, ExecError, FaultFailure, Machine, MachineError, Mmap, MmapSource, NoProcess};
-pub use outcome::{Outcome, PteLine, Ret};
+pub use outcome::{Outcome, PageName, PteLine, Ret};
 pub use run::{Ran, Runner};
 pub use settings::{DiskSpeed, Settings, Writeback};
 pub use stats::{KindCounts, Stats};
+pub use view::{FrameUse, FrameView, SlotView, TransferView, View};

@@ -1,6 +1,6 @@
 //! Outcomes as lines.
 
-use crate::outcome::{Outcome, Ret};
+use crate::outcome::{Outcome, PageName, PteLine, Ret};
 use std::fmt::Write;
 
 /// One line of JSON, without its end: the keys `n op pid ret dead faults io ptes`, and `error`
@@ -84,7 +84,7 @@ fn pages(outcome: &Outcome) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut rest = &outcome.ptes[..];
     while let Some(first) = rest.first() {
-        let alike = rest.iter().take_while(|pte| pte.prot == first.prot && pte.frame == first.frame).count();
+        let alike = run(rest);
         let ends = |pte: &str| pte.split_once(':').map(|(page, rest)| (page.to_owned(), rest.to_owned()));
         match (ends(&first.to_string()), ends(&rest[alike - 1].to_string())) {
             (Some((start, what)), Some((end, _))) if alike >= RUN => {
@@ -95,6 +95,23 @@ fn pages(outcome: &Outcome) -> String {
         rest = &rest[alike..];
     }
     words.join(" ")
+}
+
+/// How many pages from the first on lie side by side and are the same.
+fn run(ptes: &[PteLine]) -> usize {
+    let number = |pte: &PteLine| match pte.page {
+        PageName::Arena(number) => (true, number),
+        PageName::Address(addr) => (false, addr),
+    };
+    let step = |two: &[PteLine]| {
+        let ((arena, first), (other, second)) = (number(&two[0]), number(&two[1]));
+        (arena == other).then(|| second.wrapping_sub(first))
+    };
+    let Some(stride) = ptes.get(..2).map(step) else { return ptes.len() };
+    let alike = ptes.windows(2).take_while(|two| {
+        two[0].prot == two[1].prot && two[0].frame == two[1].frame && stride.is_some() && step(two) == stride
+    });
+    1 + alike.count()
 }
 
 /// Bytes as text where they are text, else in hexadecimal; long ones end in dots.

@@ -18,7 +18,8 @@ use crate::memory::Memory;
 use crate::mmu::PageTable;
 use crate::settings::{Settings, Writeback};
 use crate::stats::Stats;
-use pager::policy::Arrival;
+use crate::watch::{Order, Watched};
+use pager::policy::{Arrival, Policy};
 use pager::space::{Access, FileNo, Pte, SpaceNo, Spaces, SpacesConfig};
 use pager::{FrameNo, PageNo, PageRange};
 use std::collections::BTreeMap;
@@ -49,6 +50,7 @@ pub struct Machine {
     stats: Stats,
     updates: Vec<(SpaceNo, PageRange)>,
     page_shift: u32,
+    order: Order,
 }
 
 impl Machine {
@@ -77,7 +79,14 @@ impl Machine {
             let name = settings.policy;
             format!("{name} has to know the future, and works in `outcore machine replay` only")
         })?;
+        let (policy, order) = if settings.watched {
+            let (watched, order) = Watched::new(policy, settings.policy);
+            (Box::new(watched) as Box<dyn Policy>, order)
+        } else {
+            (policy, Order::default())
+        };
         Ok(Self {
+            order,
             spaces: Spaces::new(config, policy),
             memory: Memory::new(settings.frames as usize, page_size),
             disk: Disk::new(settings.disk),
@@ -150,6 +159,11 @@ impl Machine {
     pub(crate) fn bytes_in_file(&mut self, file: FileNo, block: u64, most: usize) -> u64 {
         let page_size = self.settings.page_size as usize;
         self.files.bytes_of(file, block, page_size, most).unwrap_or(0) as u64
+    }
+
+    /// The frames that may be taken, from the hand on, if the machine is watched.
+    pub(crate) fn order(&self) -> Vec<FrameNo> {
+        self.order.frames()
     }
 
     /// Orders transfers to fail, or no longer: those of a file, or of swap without a name.

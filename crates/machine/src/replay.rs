@@ -1,7 +1,7 @@
 //! Replay: how often each policy misses, given what a program referenced.
 //!
 //! A [`Trace`] is read once; [`misses`] runs it through one policy with one number of frames, and
-//! [`grid`] through every policy with every number, on as many processors as there are.
+//! [`grid()`] through every policy with every number, on as many processors as there are.
 //! The policies are those of the core, and are told exactly what a pager that sees every
 //! reference would tell them. All frames hold pages (none is pinned), misses include first
 //! touches, and the clock takes what comes in for unreferenced.

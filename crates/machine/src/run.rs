@@ -1,11 +1,10 @@
 //! Carrying a script out.
 
 use crate::machine::{AccessError, ExecError, Machine, MachineError, Mmap, MmapSource};
-use crate::outcome::{Outcome, PageName, PteLine, Ret};
+use crate::outcome::{Outcome, Ret};
 use crate::script::{AreaSource, Expectation, Line, Name, Op};
 use crate::settings::Settings;
 use crate::{disk::Device, disk::Request};
-use pager::space::SpaceNo;
 
 /// How an operation ended, apart from what the machine tells itself.
 struct Ended {
@@ -122,7 +121,7 @@ impl Runner {
                 .map(|(addr, how, served)| (*addr, *how, i8::from(*served) - 1))
                 .collect(),
             io: self.machine.requests().iter().filter(|request| request.done).map(|r| self.io(r)).collect(),
-            ptes: self.ptes(),
+            ptes: self.machine.current().map(|space| self.machine.page_lines(space)).unwrap_or_default(),
             error: ended.error,
             reason: ended.reason,
             report: ended.report,
@@ -144,26 +143,6 @@ impl Runner {
             Device::File(file) => self.machine.file_name(file).to_vec(),
         };
         (request.direction, name, request.block)
-    }
-
-    /// The valid pages of the current process, those of the arena first.
-    fn ptes(&self) -> Vec<PteLine> {
-        let Some(space) = self.machine.current() else { return Vec::new() };
-        let arena = self.machine.spaces().config().arena;
-        let (mut inside, mut outside) = (Vec::new(), Vec::new());
-        for area in self.machine.spaces().areas(space) {
-            for page in area.range.pages() {
-                let pte = self.machine.entry(space, page);
-                let line = |page| PteLine { page, prot: pte.prot, frame: pte.frame };
-                if arena.contains(page) {
-                    inside.push(line(PageName::Arena(page.0 - arena.start.0)));
-                } else {
-                    outside.push(line(PageName::Address(self.machine.address(page))));
-                }
-            }
-        }
-        inside.append(&mut outside);
-        inside
     }
 
     fn carry_out(&mut self, op: &Op) -> Ended {
@@ -259,11 +238,6 @@ impl Runner {
         let death = if last.dead { ", dead" } else { "" };
         let reason = format!("line {} returned {}{death}", last.line, last.ret);
         Ended { reason: Some(reason), ..Ended::with(Ret::MinusOne) }
-    }
-
-    /// Every process that there is.
-    pub fn processes(&self) -> impl Iterator<Item = SpaceNo> {
-        self.machine.spaces().spaces()
     }
 }
 

@@ -38,6 +38,9 @@ pub struct Settings {
     pub files: PathBuf,
     /// How fast the disk is.
     pub disk: DiskSpeed,
+    /// Whether [`View`](crate::View)s show in which order pages are to leave, which makes every
+    /// fault cost as much as there are frames.
+    pub watched: bool,
 }
 
 /// How long the disk takes.
@@ -70,6 +73,7 @@ impl Default for Settings {
             stack: StackRule::default(),
             files: PathBuf::from("."),
             disk: DiskSpeed::default(),
+            watched: false,
         }
     }
 }

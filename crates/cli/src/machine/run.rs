@@ -3,7 +3,7 @@
 use super::options::{MachineOptions, read_script};
 use crate::trouble::{BAD_INPUT, Trouble, say};
 use ::machine::script::{Line, Op};
-use ::machine::{Outcome, Ran, Ret, Runner, log};
+use ::machine::{Outcome, PteLine, Ran, Ret, Runner, log};
 use clap::{Args, ValueEnum};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::PathBuf;
@@ -60,10 +60,11 @@ pub(crate) fn run(options: &RunScript) -> Result<u8, Trouble> {
     let lines = read_script(&options.script)?;
     let mut runner = Runner::new(options.machine.settings()?).map_err(Trouble::bad_input)?;
     let mut out = BufWriter::new(io::stdout().lock());
+    let mut before = None;
     for line in &lines {
         let outcome = runner.step(line);
         let written = match options.log {
-            LogForm::Text => out.write_all(log::text(&outcome).as_bytes()),
+            LogForm::Text => out.write_all(text(&outcome, &mut before).as_bytes()),
             LogForm::Json => writeln!(out, "{}", log::json(&outcome)),
         };
         if let Err(error) = written {
@@ -84,6 +85,16 @@ pub(crate) fn run(options: &RunScript) -> Result<u8, Trouble> {
         Ran::Unexpected => UNEXPECTED,
         Ran::BadFile => BAD_INPUT,
     })
+}
+
+/// The log's lines, with the page table where it is another one than `before`.
+fn text(outcome: &Outcome, before: &mut Option<(Option<u32>, Vec<PteLine>)>) -> String {
+    let now = Some((outcome.pid, outcome.ptes.clone()));
+    if now == *before {
+        return log::text(&Outcome { ptes: Vec::new(), ..outcome.clone() });
+    }
+    *before = now;
+    log::text(outcome)
 }
 
 /// Says on stderr what a caller should not have to look for in the log.

@@ -86,6 +86,7 @@ impl Setup {
             stack: StackRule { slack: 32, most: STACK_PAGES * self.page_size },
             files: files.to_path_buf(),
             disk: DiskSpeed::default(),
+            watched: false,
         }
     }
 }

@@ -15,7 +15,7 @@ pub struct CommitError {
 
 impl fmt::Display for CommitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} swap slots are wanted and {} are free", self.wanted, self.free)
+        write!(f, "swap slots wanted: {}, free: {}", self.wanted, self.free)
     }
 }
 
