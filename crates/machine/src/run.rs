@@ -158,7 +158,9 @@ impl Runner {
                 Ended::of(result.map(zero), Ret::MinusOne)
             }
             Op::Switch { pid } => Ended::of(machine.switch(*pid).map(zero), Ret::MinusOne),
-            Op::Destroy => Ended::of(machine.destroy().map(zero).map_err(MachineError::from), Ret::MinusOne),
+            Op::Destroy | Op::Exit => {
+                Ended::of(machine.destroy().map(zero).map_err(MachineError::from), Ret::MinusOne)
+            }
             Op::Map => Ended::of(machine.map().map(Ret::Address), Ret::Null),
             Op::MapFile { name: Name::Given(name), block } => {
                 Ended::of(machine.map_file(c_string(name), *block).map(Ret::Address), Ret::Null)
