@@ -153,12 +153,7 @@ fn swap(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-fn write(
-    options: &Options,
-    disk: &Disk,
-    results: &Results,
-    contenders: &[Contender],
-) -> Result<(), String> {
+fn write(options: &Options, disk: &Disk, results: &Results, contenders: &[Contender]) -> Result<(), String> {
     fs::create_dir_all(&options.out).map_err(|error| error.to_string())?;
     let json = results.json(options, disk);
     let text = serde_json::to_string_pretty(&json).map_err(|error| error.to_string())?;
