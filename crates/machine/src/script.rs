@@ -90,8 +90,10 @@ pub enum Op {
         /// The process.
         pid: u32,
     },
-    /// `destroy`, or `exit`: the current process ends.
+    /// `destroy`: the current process ends.
     Destroy,
+    /// `exit`: the same.
+    Exit,
     /// `map`: the lowest free page of the arena, zeros.
     Map,
     /// `map "NAME" BLOCK`, `map @ADDR BLOCK`: the lowest free page of the arena, a block of a file.
@@ -205,6 +207,7 @@ impl Op {
             Self::Fork { .. } => "fork",
             Self::Switch { .. } => "switch",
             Self::Destroy => "destroy",
+            Self::Exit => "exit",
             Self::Map | Self::MapFile { .. } => "map",
             Self::Write { .. } => "write",
             Self::Read { .. } => "read",
@@ -257,7 +260,7 @@ impl fmt::Display for Op {
         match self {
             Self::Create { parent, child } => write!(f, " {parent} {child}"),
             Self::Fork { child: pid } | Self::Switch { pid } => write!(f, " {pid}"),
-            Self::Destroy | Self::Map | Self::Dump | Self::Stats => Ok(()),
+            Self::Destroy | Self::Exit | Self::Map | Self::Dump | Self::Stats => Ok(()),
             Self::MapFile { name: Name::Given(name), block } => write!(f, " {} {block}", Quoted(name)),
             Self::MapFile { name: Name::At(addr), block } => write!(f, " @{addr:#x} {block}"),
             Self::Write { addr, data } => match *data.pattern {

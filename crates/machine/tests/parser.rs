@@ -96,7 +96,7 @@ fn operations_read_back_as_they_are_written() {
     let text: String = lines.iter().map(|line| format!("{}\n", line.op)).collect();
     let again = parse(text.as_bytes()).expect(&text);
     assert!(lines.iter().map(|line| &line.op).eq(again.iter().map(|line| &line.op)), "{text}");
-    assert!(parse(b"exit").expect("a script")[0].op == Op::Destroy);
+    assert!(parse(b"exit").expect("a script")[0].op == Op::Exit);
 }
 
 fn word() -> impl Strategy<Value = String> {

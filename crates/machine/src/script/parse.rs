@@ -141,7 +141,8 @@ impl Words<'_> {
             }
             "fork" => Op::Fork { child: self.pid("the child's pid")? },
             "switch" => Op::Switch { pid: self.pid("a pid")? },
-            "destroy" | "exit" => Op::Destroy,
+            "destroy" => Op::Destroy,
+            "exit" => Op::Exit,
             "map" => self.map()?,
             "write" => Op::Write { addr: self.number("an address")?, data: self.data()? },
             "read" => {

@@ -225,7 +225,7 @@ impl<'a> Twins<'a> {
                 }
                 expect(if known { &Ret::Zero } else { &Ret::MinusOne }, outcome)
             }
-            Op::Destroy => {
+            Op::Destroy | Op::Exit => {
                 self.world.end();
                 expect(&Ret::Zero, outcome)
             }

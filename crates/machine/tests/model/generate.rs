@@ -222,7 +222,7 @@ impl<'a> Generator<'a> {
             64..=66 => Op::Fork { child: self.pid() },
             67 => Op::Create { parent: self.pid(), child: self.pid() },
             68..=75 => Op::Switch { pid: self.pid() },
-            76 if self.random.below(4) == 0 => Op::Destroy,
+            76 if self.random.below(4) == 0 => Op::Exit,
             77..=81 => {
                 let access = self.random.one_of(&[Access::Read, Access::Write, Access::Execute]);
                 Op::Fault { addr: self.addr(world), access }
