@@ -42,6 +42,12 @@ fn refused(arguments: &[&str], status: i32, parts: &[&str]) {
     }
 }
 
+/// By another process: a file that this one has open for writing, if only in a child that has
+/// not executed yet, cannot be executed.
+fn copy_program(from: &str, to: &Path) {
+    assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success(), "cp {from}");
+}
+
 /// A directory on a disk: `/tmp` may be in memory.
 fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in("/var/tmp").unwrap()
@@ -137,7 +143,7 @@ fn a_store_directory_must_be_writable() {
     if is_root() {
         // Root may write anywhere; the binary must be where others can reach it.
         let copy = dir.path().join("outcore");
-        fs::copy(env!("CARGO_BIN_EXE_outcore"), &copy).unwrap();
+        copy_program(env!("CARGO_BIN_EXE_outcore"), &copy);
         command = Command::new(copy);
         command.args(["run", "--store", &closed.display().to_string(), "--", "true"]);
         command.uid(NOBODY).gid(NOBODY).current_dir("/");

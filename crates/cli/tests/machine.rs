@@ -230,6 +230,10 @@ fn a_file_that_cannot_be_executed_is_status_2_unless_that_is_expected() {
     assert!(error.starts_with("outcore: s.oc:3: s.oc: not a 64-bit ELF file"), "{error}");
     let (status, ..) = run("create 0 1\nswitch 1\nexec \"s.oc\"\nexpect ret -1\n", &[]);
     assert_eq!(status, 0);
+    // Without a process no file was looked at: the script goes on, as for every operation.
+    let (status, out, error) = run("exec \"s.oc\"\n", &["--log", "json"]);
+    assert_eq!((status, error.as_str()), (0, ""));
+    assert!(out.contains("\"ret\":-1,") && out.contains("\"error\":\"no process runs\""), "{out}");
     let (status, _, error) = run("create 0 1\nswitch 1\nexec \"missing\"\n", &[]);
     assert_eq!(status, 2);
     assert!(error.contains("missing: No such file"), "{error}");

@@ -276,9 +276,9 @@ impl Unprivileged {
         }
         let dir = directory();
         support::open_to_all(dir.path());
-        fs::copy(env!("CARGO_BIN_EXE_outcore"), dir.path().join("outcore")).unwrap();
+        support::copy_program(env!("CARGO_BIN_EXE_outcore"), &dir.path().join("outcore"));
         let copy = dir.path().join("program");
-        fs::copy(program, &copy).unwrap();
+        support::copy_program(program, &copy);
         // A program that its user cannot read hides its page map from itself.
         support::open_to_all(&copy);
         Some(Self { program: copy.to_str().unwrap().to_owned(), dir })

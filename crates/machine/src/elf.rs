@@ -57,7 +57,7 @@ pub enum ImageError {
         /// Bytes in memory.
         memory_size: u64,
     },
-    /// A segment ends above the addresses that a process has.
+    /// A segment ends above the addresses that a program has: the stack begins there.
     Address {
         /// Which segment, from 0.
         segment: usize,
@@ -106,7 +106,7 @@ impl fmt::Display for ImageError {
             ),
             Self::Address { segment, addr, memory_size } => write!(
                 f,
-                "segment {segment} of {memory_size} bytes at {addr:#x} is not in a process's half of the addresses"
+                "segment {segment} of {memory_size} bytes at {addr:#x} is not between the first page and the stack, {STACK_TOP:#x}"
             ),
             Self::Misaligned { segment, addr, offset } => write!(
                 f,
@@ -125,6 +125,9 @@ impl fmt::Display for ImageError {
 
 /// Where programs are loaded that can be loaded anywhere: a multiple of every page size.
 const ANYWHERE: u64 = 0x5555_0000_0000;
+
+/// Stacks begin below this: a multiple of every page size.
+pub(crate) const STACK_TOP: u64 = USER_END - (1 << 30);
 
 impl Image {
     /// Reads the headers of a file of `len` bytes and checks everything that loading relies on.
@@ -196,7 +199,7 @@ impl Segment {
         if file_size > 0 && end > len {
             return Err(ImageError::Truncated { segment, end, len });
         }
-        let fits = addr.checked_add(memory_size).is_some_and(|end| end <= USER_END - page_size);
+        let fits = addr.checked_add(memory_size).is_some_and(|end| end <= STACK_TOP - page_size);
         if !fits || addr < page_size {
             return Err(ImageError::Address { segment, addr, memory_size });
         }

@@ -1,38 +1,43 @@
 //! Outcomes as lines.
 
 use crate::outcome::{Outcome, PageName, PteLine, Ret};
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 /// One line of JSON, without its end: the keys `n op pid ret dead faults io ptes`, and `error`
 /// where the operation could not be done at all.
 pub fn json(outcome: &Outcome) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    let list = |items: Vec<String>| format!("[{}]", items.join(","));
     let ret = match &outcome.ret {
         Ret::Zero | Ret::MinusOne | Ret::Null => outcome.ret.to_string(),
         Ret::Address(_) | Ret::Bytes(_) => quoted(&outcome.ret.to_string()),
     };
-    let faults =
-        outcome.faults.iter().map(|(addr, access, ret)| format!("[\"{addr:#x}\",\"{access}\",{ret}]"));
-    let io = outcome.io.iter().map(|(direction, name, block)| {
-        format!("[\"{direction}\",{},{block}]", quoted(&String::from_utf8_lossy(name)))
+    let pid = outcome.pid.map_or("null".into(), |pid| pid.to_string());
+    let (n, op, dead) = (outcome.n, outcome.op, outcome.dead);
+    let mut line = format!("{{\"n\":{n},\"op\":\"{op}\",\"pid\":{pid},\"ret\":{ret},\"dead\":{dead}");
+    list(&mut line, "faults", &outcome.faults, |line, (addr, access, ret)| {
+        write!(line, "[\"{addr:#x}\",\"{access}\",{ret}]")
     });
-    let ptes = outcome.ptes.iter().map(|pte| format!("\"{pte}\""));
-    let mut line = format!(
-        "{{\"n\":{},\"op\":\"{}\",\"pid\":{},\"ret\":{ret},\"dead\":{},\"faults\":{},\"io\":{},\"ptes\":{}",
-        outcome.n,
-        outcome.op,
-        outcome.pid.map_or("null".into(), |pid| pid.to_string()),
-        outcome.dead,
-        list(faults.collect()),
-        list(io.collect()),
-        list(ptes.collect()),
-    );
+    list(&mut line, "io", &outcome.io, |line, (direction, name, block)| {
+        write!(line, "[\"{direction}\",{},{block}]", quoted(&String::from_utf8_lossy(name)))
+    });
+    list(&mut line, "ptes", &outcome.ptes, |line, pte| write!(line, "\"{pte}\""));
     if let Some(error) = &outcome.error {
         let _ = write!(line, ",\"error\":{}", quoted(error));
     }
     line.push('}');
     line
+}
+
+/// Adds a key and its list to a line. Writing to a string cannot fail.
+fn list<T>(line: &mut String, key: &str, items: &[T], item: impl Fn(&mut String, &T) -> fmt::Result) {
+    let _ = write!(line, ",\"{key}\":[");
+    for (index, one) in items.iter().enumerate() {
+        if index > 0 {
+            line.push(',');
+        }
+        let _ = item(line, one);
+    }
+    line.push(']');
 }
 
 /// Lines of text for people, each with its end:

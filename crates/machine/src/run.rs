@@ -57,13 +57,21 @@ pub enum Ran {
     BadFile,
 }
 
+/// What an `expect` may ask about.
+#[derive(Debug)]
+struct Last {
+    line: u32,
+    ret: Ret,
+    dead: bool,
+}
+
 /// A machine, and a script that is carried out on it.
 #[derive(Debug)]
 pub struct Runner {
     machine: Machine,
     done: u64,
     /// The last operation that was not an `expect`.
-    last: Option<Outcome>,
+    last: Option<Last>,
     /// A failed `exec` that no `expect` has spoken of.
     unspoken: bool,
     failed: bool,
@@ -131,8 +139,8 @@ impl Runner {
             self.unspoken = false;
         } else {
             self.bad_file |= self.unspoken;
-            self.unspoken = matches!(line.op, Op::Exec { .. }) && outcome.error.is_some();
-            self.last = Some(outcome.clone());
+            self.unspoken = matches!(line.op, Op::Exec { .. }) && outcome.error.is_some() && pid.is_some();
+            self.last = Some(Last { line: line.number, ret: outcome.ret.clone(), dead: outcome.dead });
         }
         outcome
     }

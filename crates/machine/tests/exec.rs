@@ -209,9 +209,12 @@ fn files_that_lie_are_refused_with_the_numbers() {
         (vec![Piece { file_size: 3 * PAGE, memory_size: 3 * PAGE, ..good() }], "truncated"),
         (vec![Piece { offset: u64::MAX - 4095, ..good() }], "truncated"),
         (vec![Piece { file_size: PAGE, memory_size: 5, ..good() }], "only 5 in memory"),
-        (vec![Piece { memory_size: u64::MAX, ..good() }], "half of the addresses"),
-        (vec![Piece { addr: u64::MAX - 4095, ..good() }], "half of the addresses"),
-        (vec![Piece { addr: 0, ..good() }], "half of the addresses"),
+        (vec![Piece { memory_size: u64::MAX, ..good() }], "and the stack"),
+        (vec![Piece { addr: u64::MAX - 4095, ..good() }], "and the stack"),
+        (vec![Piece { addr: 0, ..good() }], "and the stack"),
+        // Where the stack begins.
+        (vec![Piece { addr: 0x7fff_bfff_f000, ..good() }], "and the stack"),
+        (vec![Piece { addr: 0x7fff_f000_0000, ..good() }], "and the stack"),
         (vec![Piece { addr: 0x40_0010, ..good() }], "differ within a page"),
         (vec![good(), Piece { addr: 0x40_0000, ..good() }], "page of another"),
         (vec![Piece { memory_size: 1 << 46, ..good() }], "a process may have"),
@@ -230,6 +233,20 @@ fn files_that_lie_are_refused_with_the_numbers() {
     assert!(machine::Image::read(&file[..], 8192, PAGE).is_ok());
     let message = machine::Image::read(&file[..], 8192, 65536).expect_err("they share a page").to_string();
     assert!(message.contains("65536") || message.contains("differ within"), "{message}");
+}
+
+/// The highest place that a segment may have is just below the stack's first page.
+#[test]
+fn a_segment_may_end_where_the_stack_begins() {
+    let piece =
+        Piece { addr: 0x7fff_bfff_e000, offset: 0, file_size: PAGE, memory_size: PAGE, flags: elf::PF_R };
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = elf_file(elf::ET_EXEC, &[piece], 2 * PAGE as usize);
+    fs::write(directory.path().join("high"), file).expect("a file");
+    let mut machine = machine(directory.path(), |_| {});
+    machine.exec(b"high").expect("there is a gap");
+    machine.push(8).expect("there is a stack");
+    machine.check();
 }
 
 #[test]

@@ -36,6 +36,9 @@ fn mistakes_have_a_line_and_a_column() {
         ("dump\nexpect maybe", "2:8", "bytes in quotes, ret, or dead"),
         ("dump # fine\ndump dump", "2:6", "nothing may follow"),
         ("map \"äö\" x", "1:10", "a block is wanted here"),
+        // Nothing that a terminal would obey.
+        ("switch \x1b[2J", "1:8", "not `\\u{1b}[2J`"),
+        ("\u{feff}create 0 1", "1:1", "`\\u{feff}create` is not an operation"),
     ] {
         let error = parse(script.as_bytes()).expect_err(script).to_string();
         assert!(error.starts_with(&format!("{place}: ")), "{script:?}: {error}");
@@ -97,6 +100,7 @@ fn operations_read_back_as_they_are_written() {
     let text: String = lines.iter().map(|line| format!("{}\n", line.op)).collect();
     let again = parse(text.as_bytes()).expect(&text);
     assert!(lines.iter().map(|line| &line.op).eq(again.iter().map(|line| &line.op)), "{text}");
+    assert!(parse(b"exit").expect("a script")[0].op == Op::Exit);
 }
 
 fn word() -> impl Strategy<Value = String> {

@@ -186,6 +186,37 @@ fn transfers_of_processes_that_ended_end_too() {
     assert!(!spaces.uses_file(FileNo(3)));
 }
 
+/// What a fork or an end costs does not grow with the number of owners: only the one that becomes
+/// or stops being alone has other rights.
+#[test]
+fn of_many_owners_only_the_last_two_are_told_of_each_other() {
+    let told = |spaces: &mut Spaces| {
+        let mut updates = Vec::new();
+        spaces.take_updates(&mut updates);
+        updates.into_iter().map(|(space, _)| space.0).collect::<std::collections::BTreeSet<_>>()
+    };
+    let rights = |spaces: &Spaces, space| spaces.pte(space, PageNo(BASE)).map(|pte| pte.prot);
+    let mut spaces = clock(3);
+    spaces.create(ONE);
+    spaces.map_page(ONE, Memory::Anonymous).expect("room");
+    serve(&mut spaces, ONE, 0, Access::Write);
+    told(&mut spaces);
+    spaces.fork(ONE, TWO).expect("slots");
+    assert_eq!(told(&mut spaces), [1, 2].into());
+    assert_eq!(rights(&spaces, ONE), Some(Prot::READ));
+    for child in 3..10 {
+        spaces.fork(ONE, SpaceNo(child)).expect("slots");
+        assert_eq!(told(&mut spaces), [child].into());
+    }
+    for child in 3..10 {
+        spaces.destroy(SpaceNo(child));
+        assert_eq!(told(&mut spaces), [child].into());
+    }
+    spaces.destroy(TWO);
+    assert_eq!(told(&mut spaces), [1, 2].into());
+    assert_eq!(rights(&spaces, ONE), Some(Prot::READ_WRITE));
+}
+
 /// The other owner goes away between staging and the copy: the page is the last owner's own.
 #[test]
 fn a_copy_that_is_no_longer_needed_is_not_made() {

@@ -105,7 +105,7 @@ fn complain(options: &RunScript, line: &Line, outcome: &Outcome) {
             let found = outcome.reason.as_deref().unwrap_or_default();
             say(&format!("{place}: `{}` was not met: {found}", line.op));
         }
-        Op::Exec { .. } => {
+        Op::Exec { .. } if outcome.pid.is_some() => {
             if let Some(error) = &outcome.error {
                 say(&format!("{place}: {error}"));
             }

@@ -178,6 +178,12 @@ pub(crate) fn skip(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "must not be skipped under CI: {why}");
 }
 
+/// By another process: a file that this one has open for writing, if only in a child that has
+/// not executed yet, cannot be executed.
+pub(crate) fn copy_program(from: &str, to: &Path) {
+    assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success(), "cp {from}");
+}
+
 pub(crate) fn open_to_all(dir: &Path) {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).unwrap();
 }

@@ -1,9 +1,9 @@
 //! Executing a file: an area for each segment, and nothing is loaded before it is touched.
 
 use super::{Machine, NoProcess};
-use crate::elf::{Image, ImageError};
+use crate::elf::{Image, ImageError, STACK_TOP};
 use object::ReadCache;
-use pager::space::{CommitError, FileRange, MapRequest, Memory, Origin, Prot, Share, USER_END};
+use pager::space::{CommitError, FileRange, MapRequest, Memory, Origin, Prot, Share};
 use pager::{Commit, PageNo, PageRange};
 use std::fmt;
 use std::io;
@@ -37,9 +37,6 @@ impl fmt::Display for ExecError {
         }
     }
 }
-
-/// Stacks begin below this: a multiple of every page size.
-const STACK_TOP: u64 = USER_END - (1 << 30);
 
 impl Machine {
     /// The current process becomes the program in the file `name`: what it had is unmapped, each
@@ -91,7 +88,7 @@ impl Machine {
             };
             self.spaces.map(space, request).expect("the image and the slots were checked");
         }
-        self.spaces.set_stack_pointer(space, STACK_TOP).expect("the slot was checked");
+        self.spaces.set_stack_pointer(space, STACK_TOP).expect("the image and the slots were checked");
         self.install();
         self.close_unused();
         Ok(image)

@@ -113,6 +113,11 @@ impl Machine {
                 if offset % self.settings.page_size != 0 {
                     return Err(MachineError::Offset(offset));
                 }
+                // The kernel's offsets are signed, so a file ends there at the latest.
+                let last = count.checked_mul(self.settings.page_size).and_then(|len| offset.checked_add(len));
+                if last.is_none_or(|last| last > i64::MAX as u64) {
+                    return Err(MachineError::PastFile { offset, len: request.len });
+                }
                 (Memory::File(self.file_range(name, offset)?), false)
             }
         };

@@ -29,6 +29,13 @@ pub enum MachineError {
     Unaligned(u64),
     /// The offset in the file is not a block's first byte.
     Offset(u64),
+    /// The range wraps around in the file, or goes past the largest offset that there is.
+    PastFile {
+        /// Where it begins in the file, in bytes.
+        offset: u64,
+        /// Bytes that were asked for.
+        len: u64,
+    },
     /// The file cannot be opened.
     BadFile,
     /// The name could not be read: it leaves the arena's valid pages, or a transfer failed.
@@ -59,6 +66,9 @@ impl fmt::Display for MachineError {
             Self::Map(error) => error.fmt(f),
             Self::Unaligned(addr) => write!(f, "{addr:#x} is not the first address of a page"),
             Self::Offset(offset) => write!(f, "offset {offset} is not a multiple of the page size"),
+            Self::PastFile { offset, len } => {
+                write!(f, "{len} bytes from offset {offset} go past the largest offset, {}", i64::MAX)
+            }
             Self::BadFile => f.write_str("the file cannot be opened"),
             Self::BadName => f.write_str("the name cannot be read"),
             Self::Unwritten => f.write_str("dirty pages could not be written"),

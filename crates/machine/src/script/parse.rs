@@ -70,7 +70,7 @@ impl Words<'_> {
 
     fn wrong(&self, token: &Token, what: &str) -> ScriptError {
         let found = match &token.kind {
-            Kind::Word(word) => format!("`{word}`"),
+            Kind::Word(word) => format!("`{}`", word.escape_debug()),
             Kind::Text(_) => "a string".into(),
         };
         self.error(token.column, format!("{what} is wanted here, not {found}"))
@@ -176,7 +176,10 @@ impl Words<'_> {
             "expect" => Op::Expect(self.expectation()?),
             "dump" => Op::Dump,
             "stats" => Op::Stats,
-            _ => return Err(self.error(first.column, format!("`{word}` is not an operation"))),
+            _ => {
+                let word = word.escape_debug();
+                return Err(self.error(first.column, format!("`{word}` is not an operation")));
+            }
         })
     }
 

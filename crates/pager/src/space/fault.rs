@@ -391,14 +391,14 @@ impl Spaces {
         self.space_mut(space).entries.remove(&page);
         let record = self.backings.get_mut(backing);
         record.mappings.remove(&(space, page));
-        let (last, of_file) = (record.mappings.is_empty(), record.file().is_some());
+        let (owners, of_file) = (record.mappings.len(), record.file().is_some());
         self.changed(space, PageRange::one(page));
-        if !last {
-            self.backing_changed(backing);
-        } else if of_file {
-            self.drop_if_forgotten(backing);
-        } else {
-            self.drop_backing(backing);
+        match owners {
+            0 if of_file => self.drop_if_forgotten(backing),
+            0 => self.drop_backing(backing),
+            1 => self.backing_changed(backing),
+            // Nothing changes for several others.
+            _ => {}
         }
     }
 }

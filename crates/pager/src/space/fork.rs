@@ -28,7 +28,8 @@ impl Spaces {
         for (page, backing) in entries {
             let record = self.backings.get_mut(backing);
             record.mappings.insert((child, page));
-            if record.kind == Kind::Anonymous {
+            // With more owners than two nothing changes for the others.
+            if record.kind == Kind::Anonymous && record.mappings.len() == 2 {
                 self.backing_changed(backing);
             }
         }

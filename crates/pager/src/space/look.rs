@@ -1,7 +1,7 @@
 //! Questions that change nothing.
 
-use super::area::{Source, SpaceArea};
-use super::backing::{Place, SpaceNo};
+use super::area::SpaceArea;
+use super::backing::{Key, Place, SpaceNo};
 use super::prot::Prot;
 use super::rights::{Sharing, Standing, rights};
 use super::{Spaces, ZERO_FRAME};
@@ -132,16 +132,12 @@ impl Spaces {
         self.space(space).map(|space| space.areas.within(range)).unwrap_or_default()
     }
 
-    /// Whether `file` is mapped by anybody or has blocks in memory.
+    /// Whether a page of anybody's shows `file`, or blocks of it are in memory. Pages that were
+    /// copied when they were written show it no longer.
     pub fn uses_file(&self, file: super::FileNo) -> bool {
-        let mapped = |space: &super::Space| {
-            space
-                .areas
-                .iter()
-                .any(|area| matches!(area.source, Source::File { file: own, .. } if own == file))
-        };
-        self.backings.iter().any(|(_, backing)| backing.file().is_some_and(|(own, ..)| own == file))
-            || self.spaces.values().any(mapped)
+        let first = Key::File { file, block: 0, bytes: 0 };
+        let next = self.backings.keys().range(first..).next();
+        matches!(next, Some((Key::File { file: own, .. }, _)) if *own == file)
     }
 
     /// Pages of a process with a slot promised to each.
