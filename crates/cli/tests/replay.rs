@@ -101,7 +101,7 @@ fn every_policy_is_replayed_if_none_is_named() {
     let answer = replay(&["--pages", "-", "--frames", "3", "--json"], BELADY.as_bytes());
     let rows: serde_json::Value = serde_json::from_str(&answer.stdout).unwrap();
     let names: Vec<&str> = rows.as_array().unwrap().iter().filter_map(|row| row["policy"].as_str()).collect();
-    assert_eq!(names, ["fifo", "lru", "clock", "sieve", "s3fifo", "2q", "arc", "lirs", "opt"]);
+    assert_eq!(names, ["fifo", "lru", "clock", "sieve", "s3fifo", "2q", "arc", "lirs", "first", "opt"]);
 }
 
 #[test]

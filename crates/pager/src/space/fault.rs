@@ -261,7 +261,7 @@ impl Spaces {
             return Ok(next);
         }
         fault.kind = if area.origin == Origin::Stack { FaultKind::Stack } else { FaultKind::Zero };
-        let backing = self.add_backing(Kind::Anonymous);
+        let backing = self.add_backing(Kind::Anonymous, fault.page);
         self.attach(fault.space, fault.page, backing);
         self.fill_new(fault, backing).map(Next::Zero)
     }
@@ -305,7 +305,7 @@ impl Spaces {
         if let Some(next) = self.make_room(fault, u64::MAX)? {
             return Ok(next);
         }
-        let copy = self.add_backing(Kind::Anonymous);
+        let copy = self.add_backing(Kind::Anonymous, fault.page);
         self.detach(fault.space, fault.page, source);
         self.attach(fault.space, fault.page, copy);
         fault.staged = None;
@@ -382,7 +382,7 @@ impl Spaces {
 
     /// What backs a page that has not been written, if it is not zeros of its own.
     pub(super) fn attach_key(&mut self, space: SpaceNo, page: PageNo, key: Key) {
-        let backing = self.backings.find(key).unwrap_or_else(|| self.add_backing(Kind::Common(key)));
+        let backing = self.backings.find(key).unwrap_or_else(|| self.add_backing(Kind::Common(key), page));
         self.attach(space, page, backing);
     }
 
