@@ -361,3 +361,22 @@ fn pins_are_counted() {
     spaces.unpin(ONE, PageNo(BASE));
     spaces.unpin(ONE, PageNo(BASE));
 }
+
+/// While a fault waits for room its page is unmapped, and maybe nothing takes its place.
+#[test]
+fn a_fault_whose_page_is_unmapped_ends() {
+    let mut spaces = first(2);
+    spaces.create(ONE);
+    for _ in 0..2 {
+        spaces.map_page(ONE, Memory::Anonymous).expect("room");
+    }
+    serve(&mut spaces, ONE, 0, Access::Write);
+    let (mut second, next) = fault(&mut spaces, ONE, 1, Access::Write);
+    let Next::Write(write) = next else { panic!("{next:?}") };
+    spaces.unmap(ONE, PageRange::one(PageNo(BASE + 1)));
+    spaces.write_done(write.frame, WriteResult::Done);
+    assert_eq!(spaces.advance(&mut second), Err(FaultError::NoArea));
+    spaces.check_invariants();
+    assert_eq!(spaces.map_page(ONE, Memory::Anonymous), Ok(PageNo(BASE + 1)), "nothing is left there");
+    spaces.check_invariants();
+}
