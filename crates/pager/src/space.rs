@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Intent (areas) and what is there (entries, backings) are separate; the rights of an entry
-//! follow from both by one pure function, [`rights`]. Like the `Pager`, `Spaces` decides and
+//! follow from both by one pure function, [`rights()`]. Like the `Pager`, `Spaces` decides and
 //! never acts: a fault is taken step by step ([`Spaces::advance`]), and the driver does between
 //! the steps what each one asks for. Whatever changed for the hardware is told by
 //! [`Spaces::take_updates`].
