@@ -36,6 +36,8 @@ pub(crate) enum Bench {
     },
     /// How long replays of a trace take, and what each replacement policy misses
     Replay(replay::Options),
+    /// What a call of the handle heap costs for a block in memory
+    Handles,
 }
 
 const SPREADS_GIB: [usize; 4] = [1, 4, 16, 64];
@@ -72,6 +74,7 @@ pub(crate) fn run(bench: &Bench) -> ExitCode {
         Bench::Faults { mib, ram } => faults(*mib, *ram),
         Bench::Sparse { ram } => sparse(*ram),
         Bench::Replay(options) => replay::replay(options),
+        Bench::Handles => handles(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -93,6 +96,13 @@ fn faults(mib: usize, ram: usize) -> Result<(), String> {
         let (kind, samples) = (row["kind"].as_str().unwrap_or_default(), &row["samples"]);
         println!("| {kind:36} | {:>10} | {:>10} | {samples:>7} |", shown("median_ns"), shown("p99_ns"));
     }
+    Ok(())
+}
+
+fn handles() -> Result<(), String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let example = ["run", "--quiet", "--locked", "--release", "--package", "handles", "--example", "check"];
+    print!("{}", output(Command::new(cargo).args(example))?);
     Ok(())
 }
 

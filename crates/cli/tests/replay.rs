@@ -101,7 +101,7 @@ fn every_policy_is_replayed_if_none_is_named() {
     let answer = replay(&["--pages", "-", "--frames", "3", "--json"], BELADY.as_bytes());
     let rows: serde_json::Value = serde_json::from_str(&answer.stdout).unwrap();
     let names: Vec<&str> = rows.as_array().unwrap().iter().filter_map(|row| row["policy"].as_str()).collect();
-    assert_eq!(names, ["fifo", "lru", "clock", "sieve", "s3fifo", "2q", "arc", "lirs", "opt"]);
+    assert_eq!(names, ["fifo", "lru", "clock", "sieve", "s3fifo", "2q", "arc", "lirs", "first", "opt"]);
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn options_that_make_no_sense_are_refused() {
 fn more_frames_than_there_are_pages_are_no_trouble() {
     let answer = replay(&["--pages", "-", "--frames", "4294967293", "--json"], BELADY.as_bytes());
     let rows: serde_json::Value = serde_json::from_str(&answer.stdout).unwrap();
-    assert_eq!(rows.as_array().unwrap().len(), 9);
+    assert_eq!(rows.as_array().unwrap().len(), 10);
     assert!(rows.as_array().unwrap().iter().all(|row| row["misses"] == 5), "{rows}");
 }
 

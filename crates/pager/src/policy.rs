@@ -18,6 +18,7 @@
 //! | `2q` | Johnson and Shasha 1994 | O(1), a move | O(1) | n / 2 |
 //! | `arc` | Megiddo and Modha 2003 | O(1), a move | O(1) | n |
 //! | `lirs` | Jiang and Zhang 2002 | O(1) on average | O(1) on average | without bound |
+//! | `first` | folklore | nothing | O(log n) | – |
 //! | `opt` | Belady 1966 | O(log of the trace's length) | the same | the future |
 //!
 //! Frames that the driver forbids are passed over one by one, which costs as much as
@@ -26,6 +27,7 @@
 mod arc;
 mod clock;
 mod fifo;
+mod first;
 mod ghosts;
 mod kind;
 mod lirs;
@@ -43,6 +45,7 @@ use core::fmt;
 pub use arc::Arc;
 pub use clock::{Arrival, Clock};
 pub use fifo::Fifo;
+pub use first::First;
 pub use kind::{PolicyKind, UnknownPolicy};
 pub use lirs::Lirs;
 pub use lru::Lru;

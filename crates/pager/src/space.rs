@@ -25,6 +25,7 @@ mod fork;
 mod invariants;
 mod look;
 mod map;
+mod pin;
 mod prot;
 mod protect;
 mod rights;
@@ -189,9 +190,9 @@ impl Spaces {
         self.updates.extend(entries.map(|(space, page)| (*space, PageRange::one(*page))));
     }
 
-    /// A backing that nobody maps yet.
-    fn add_backing(&mut self, kind: Kind) -> PageNo {
-        let (page, grown) = self.backings.add(kind);
+    /// A backing that nobody maps yet, made for the page `of` a process.
+    fn add_backing(&mut self, kind: Kind, of: PageNo) -> PageNo {
+        let (page, grown) = self.backings.add(kind, of);
         let numbers = u64::from(self.config.slots) + page.0;
         assert!(
             numbers < u64::from(NUMBER_LIMIT),

@@ -1,6 +1,6 @@
 //! Several faults at once: what the simulated machine, which takes one at a time, cannot show.
 
-use pager::policy::{Arrival, Clock};
+use pager::policy::{Arrival, Clock, First};
 use pager::space::{
     Access, FaultError, FileNo, FileRange, MapRequest, Memory, Next, Origin, Place, Prot, Share, SpaceFault,
     SpaceNo, Spaces, SpacesConfig, StackRule, Transfer,
@@ -311,5 +311,103 @@ fn a_policy_that_never_decides_does_not_hang_the_core() {
     serve(&mut spaces, ONE, 0, Access::Write);
     let mut second = spaces.begin_fault(ONE, addr(1), Access::Write).expect("it is mapped");
     assert_eq!(spaces.advance(&mut second), Err(FaultError::NoFrame));
+    spaces.check_invariants();
+}
+
+/// A policy that takes the lowest page: whoever it may not take is passed over.
+fn first(frames: u32) -> Spaces {
+    spaces(frames, Box::new(First::new(frames - 1)))
+}
+
+#[test]
+fn pinned_pages_are_passed_over_and_a_frame_may_be_lent() {
+    let mut spaces = first(3);
+    spaces.create(ONE);
+    for page in 0..4 {
+        assert_eq!(spaces.map_page(ONE, Memory::Anonymous), Ok(PageNo(BASE + page)));
+    }
+    serve(&mut spaces, ONE, 0, Access::Write);
+    serve(&mut spaces, ONE, 1, Access::Write);
+    let lowest = spaces.frame(ONE, PageNo(BASE)).expect("it was written");
+    spaces.referenced(lowest);
+    spaces.pin(ONE, PageNo(BASE));
+    spaces.pin(ONE, PageNo(BASE));
+    // The lowest page is pinned, so the next one has to leave.
+    let (mut third, next) = fault(&mut spaces, ONE, 2, Access::Write);
+    let Next::Write(write) = next else { panic!("{next:?}") };
+    assert_eq!(Some(write.frame), spaces.frame(ONE, PageNo(BASE + 1)));
+    assert!(spaces.is_in_transfer(ONE, PageNo(BASE + 1)));
+    spaces.write_done(write.frame, WriteResult::Done);
+    assert_eq!(spaces.advance(&mut third), Ok(Next::Zero(write.frame)));
+    assert!(matches!(spaces.advance(&mut third), Ok(Next::Ready(_))));
+    assert_eq!(spaces.frame(ONE, PageNo(BASE + 1)), None);
+    spaces.pin(ONE, PageNo(BASE + 2));
+    spaces.check_invariants();
+    // Every frame is pinned: only one more helps, and it is given back when there are too many.
+    let mut stuck = spaces.begin_fault(ONE, addr(3), Access::Write).expect("it is mapped");
+    assert_eq!(spaces.advance(&mut stuck), Err(FaultError::NoFrame));
+    spaces.set_frames(4);
+    serve(&mut spaces, ONE, 3, Access::Write);
+    assert_eq!(spaces.frames_used(), 4);
+    spaces.set_frames(3);
+    spaces.unpin(ONE, PageNo(BASE + 2));
+    spaces.unpin(ONE, PageNo(BASE));
+    let (mut again, mut next) = fault(&mut spaces, ONE, 1, Access::Read);
+    for gone in [2, 3] {
+        let Next::Write(write) = next else { panic!("{next:?}") };
+        assert_eq!(
+            Some(write.frame),
+            spaces.frame(ONE, PageNo(BASE + gone)),
+            "the lowest that is not pinned"
+        );
+        spaces.write_done(write.frame, WriteResult::Done);
+        next = spaces.advance(&mut again).expect("it can be served");
+    }
+    let Next::Read(read) = next else { panic!("{next:?}") };
+    spaces.read_done(read.frame, FillResult::Good);
+    assert!(matches!(spaces.advance(&mut again), Ok(Next::Ready(_))));
+    assert_eq!(spaces.frames_used(), 3);
+    assert_eq!(spaces.frame(ONE, PageNo(BASE)), Some(lowest), "one pin is left");
+    spaces.check_invariants();
+}
+
+#[test]
+#[should_panic(expected = "is pinned and not in memory")]
+fn what_is_not_in_memory_cannot_be_pinned() {
+    let mut spaces = clock(3);
+    spaces.create(ONE);
+    spaces.map_page(ONE, Memory::Anonymous).expect("room");
+    serve(&mut spaces, ONE, 0, Access::Read);
+    spaces.pin(ONE, PageNo(BASE));
+}
+
+#[test]
+#[should_panic(expected = "as often as it was pinned")]
+fn pins_are_counted() {
+    let mut spaces = clock(3);
+    spaces.create(ONE);
+    spaces.map_page(ONE, Memory::Anonymous).expect("room");
+    serve(&mut spaces, ONE, 0, Access::Write);
+    spaces.pin(ONE, PageNo(BASE));
+    spaces.unpin(ONE, PageNo(BASE));
+    spaces.unpin(ONE, PageNo(BASE));
+}
+
+/// While a fault waits for room its page is unmapped, and maybe nothing takes its place.
+#[test]
+fn a_fault_whose_page_is_unmapped_ends() {
+    let mut spaces = first(2);
+    spaces.create(ONE);
+    for _ in 0..2 {
+        spaces.map_page(ONE, Memory::Anonymous).expect("room");
+    }
+    serve(&mut spaces, ONE, 0, Access::Write);
+    let (mut second, next) = fault(&mut spaces, ONE, 1, Access::Write);
+    let Next::Write(write) = next else { panic!("{next:?}") };
+    spaces.unmap(ONE, PageRange::one(PageNo(BASE + 1)));
+    spaces.write_done(write.frame, WriteResult::Done);
+    assert_eq!(spaces.advance(&mut second), Err(FaultError::NoArea));
+    spaces.check_invariants();
+    assert_eq!(spaces.map_page(ONE, Memory::Anonymous), Ok(PageNo(BASE + 1)), "nothing is left there");
     spaces.check_invariants();
 }

@@ -27,7 +27,7 @@ Examples:
   seq 1 1000 | outcore machine replay --pages - --frames 10
       The trace from standard input.
 
-Policies: fifo, lru, clock, sieve, s3fifo, 2q, arc, lirs, opt. What each is for: docs/policies.md.
+Policies: fifo, lru, clock, sieve, s3fifo, 2q, arc, lirs, first, opt. What each is for: docs/policies.md.
 
 Traces: text with one decimal page number a line, or binary with eight bytes a number, the least significant \
 first; any 64-bit number is a page. Binary is told by its first eight bytes, where every number below 2^56 has a \

@@ -1,6 +1,6 @@
 //! The policies by name.
 
-use super::{Arc, Arrival, Clock, Fifo, Lirs, Lru, Policy, S3Fifo, Sieve, TwoQueue};
+use super::{Arc, Arrival, Clock, Fifo, First, Lirs, Lru, Policy, S3Fifo, Sieve, TwoQueue};
 use core::fmt;
 use core::str::FromStr;
 
@@ -23,13 +23,15 @@ pub enum PolicyKind {
     Arc,
     /// Few distinct pages between two references: [`Lirs`].
     Lirs,
+    /// The page with the lowest number leaves: [`First`].
+    First,
     /// The page that is needed last leaves: [`Opt`](super::Opt).
     Opt,
 }
 
 impl PolicyKind {
     /// All of them, in the order of the tables.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Fifo,
         Self::Lru,
         Self::Clock,
@@ -38,6 +40,7 @@ impl PolicyKind {
         Self::TwoQueue,
         Self::Arc,
         Self::Lirs,
+        Self::First,
         Self::Opt,
     ];
 
@@ -52,6 +55,7 @@ impl PolicyKind {
             Self::TwoQueue => "2q",
             Self::Arc => "arc",
             Self::Lirs => "lirs",
+            Self::First => "first",
             Self::Opt => "opt",
         }
     }
@@ -72,6 +76,7 @@ impl PolicyKind {
             Self::TwoQueue => Box::new(TwoQueue::new(pages)),
             Self::Arc => Box::new(Arc::new(pages)),
             Self::Lirs => Box::new(Lirs::new(pages)),
+            Self::First => Box::new(First::new(pages)),
             Self::Opt => return None,
         })
     }
@@ -123,7 +128,7 @@ mod tests {
         let error = "mru".parse::<PolicyKind>().expect_err("not a policy");
         assert_eq!(
             error.to_string(),
-            "\"mru\" is not a policy; there are fifo, lru, clock, sieve, s3fifo, 2q, arc, lirs, opt"
+            "\"mru\" is not a policy; there are fifo, lru, clock, sieve, s3fifo, 2q, arc, lirs, first, opt"
         );
     }
 }

@@ -56,6 +56,8 @@ pub(crate) struct Backing {
     pub(crate) dirty: bool,
     /// It is being written while it stays; its frame may not be taken.
     pub(crate) syncing: bool,
+    /// How often it was pinned; its frame may not be taken until it is 0.
+    pub(crate) pins: u32,
     /// The number by which policies know it, also after it was away.
     pub(crate) identity: u64,
     /// The entries that name it.
@@ -63,6 +65,11 @@ pub(crate) struct Backing {
 }
 
 impl Backing {
+    /// Whether its frame may not be taken now.
+    pub(crate) fn stays(&self) -> bool {
+        self.syncing || self.pins > 0
+    }
+
     /// The file block that it is a copy of.
     pub(crate) fn file(&self) -> Option<(FileNo, u64, u32)> {
         match self.kind {
@@ -81,23 +88,29 @@ pub(crate) struct Backings {
     made: u64,
 }
 
-/// Set in the identity of file blocks, which is their place and not a count.
+/// Bits of an identity that count; above them is the page that the backing was made for, so
+/// that identities are in the order of pages.
+const COUNT_BITS: u32 = 24;
+
+/// Set in the identity of file blocks, which is their place.
 const FILE_IDENTITY: u64 = 1 << 63;
 
 /// Page 0 of the core below is the frame of zeros, so backings are counted from here.
 const FIRST: u64 = 1;
 
 impl Backings {
-    /// Adds one that nobody maps yet. The second value tells whether the table has grown.
-    pub(crate) fn add(&mut self, kind: Kind) -> (PageNo, bool) {
+    /// Adds one that nobody maps yet, made for the page `of` a process. The second value tells
+    /// whether the table has grown.
+    pub(crate) fn add(&mut self, kind: Kind, of: PageNo) -> (PageNo, bool) {
         self.made += 1;
         let identity = match kind {
             Kind::Common(Key::File { file, block, .. }) => {
                 FILE_IDENTITY | u64::from(file.0) << 40 | block & ((1 << 40) - 1)
             }
-            _ => self.made,
+            _ => (of.0 << COUNT_BITS | self.made & ((1 << COUNT_BITS) - 1)) & !FILE_IDENTITY,
         };
-        let backing = Backing { kind, dirty: false, syncing: false, identity, mappings: BTreeSet::new() };
+        let backing =
+            Backing { kind, dirty: false, syncing: false, pins: 0, identity, mappings: BTreeSet::new() };
         let (page, grown) = match self.vacant.pop() {
             Some(page) => (page, false),
             None => {

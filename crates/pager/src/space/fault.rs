@@ -158,6 +158,8 @@ pub struct SpaceFault {
     space: SpaceNo,
     page: PageNo,
     access: Access,
+    /// No area had the page when the fault began: the stack grows.
+    grows: bool,
     /// The backing whose bytes were put aside.
     staged: Option<PageNo>,
     /// What this fault brought into memory: that it is touched now says nothing more.
@@ -184,16 +186,19 @@ impl Spaces {
         if !prot.allows(access) {
             return Err(FaultError::Denied { access, prot });
         }
-        Ok(SpaceFault { space, page, access, staged: None, brought: None, kind, major: false })
+        let grows = area.is_none();
+        Ok(SpaceFault { space, page, access, grows, staged: None, brought: None, kind, major: false })
     }
 
     /// Decides the next step of a fault.
     ///
     /// # Errors
-    /// If it cannot be served. Nothing but reference bits, and clean pages that left, has changed.
+    /// If it cannot be served, or the page was unmapped meanwhile. Nothing but reference bits, and clean pages that left, has changed.
     pub fn advance(&mut self, fault: &mut SpaceFault) -> Result<Next, FaultError> {
         let Some(space) = self.space(fault.space) else { return Err(FaultError::NoArea) };
-        let Some(area) = space.areas.find(fault.page) else { return self.grow_stack(fault) };
+        let Some(area) = space.areas.find(fault.page) else {
+            return if fault.grows { self.grow_stack(fault) } else { Err(FaultError::NoArea) };
+        };
         let Some(backing) = space.entries.get(&fault.page).copied() else {
             return self.touch_zeros(fault, area);
         };
@@ -261,7 +266,7 @@ impl Spaces {
             return Ok(next);
         }
         fault.kind = if area.origin == Origin::Stack { FaultKind::Stack } else { FaultKind::Zero };
-        let backing = self.add_backing(Kind::Anonymous);
+        let backing = self.add_backing(Kind::Anonymous, fault.page);
         self.attach(fault.space, fault.page, backing);
         self.fill_new(fault, backing).map(Next::Zero)
     }
@@ -305,7 +310,7 @@ impl Spaces {
         if let Some(next) = self.make_room(fault, u64::MAX)? {
             return Ok(next);
         }
-        let copy = self.add_backing(Kind::Anonymous);
+        let copy = self.add_backing(Kind::Anonymous, fault.page);
         self.detach(fault.space, fault.page, source);
         self.attach(fault.space, fault.page, copy);
         fault.staged = None;
@@ -382,7 +387,7 @@ impl Spaces {
 
     /// What backs a page that has not been written, if it is not zeros of its own.
     pub(super) fn attach_key(&mut self, space: SpaceNo, page: PageNo, key: Key) {
-        let backing = self.backings.find(key).unwrap_or_else(|| self.add_backing(Kind::Common(key)));
+        let backing = self.backings.find(key).unwrap_or_else(|| self.add_backing(Kind::Common(key), page));
         self.attach(space, page, backing);
     }
 

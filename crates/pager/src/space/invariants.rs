@@ -24,7 +24,8 @@ impl Spaces {
     /// 8. an entry that can be written is of a referenced dirty page that is not to be copied;
     ///    no two processes can write one private page;
     /// 9. the slots promised are one a charged page and one a page of shared memory; under strict
-    ///    commit they are no more than there are, and no fewer than are used.
+    ///    commit they are no more than there are, and no fewer than are used;
+    /// 10. what is pinned is in memory.
     pub fn check_invariants(&self) {
         self.pager.check_invariants(&HashMap::new());
         let mut mappings: BTreeMap<PageNo, BTreeSet<(SpaceNo, PageNo)>> = BTreeMap::new();
@@ -63,6 +64,10 @@ impl Spaces {
             let writing = matches!(state, State::Writing { .. });
             assert!(!backing.dirty || held || writing, "law 5: {page:?} is {state:?} and dirty");
             assert!(!backing.syncing || held && backing.file().is_some(), "law 5: {page:?} is {state:?}");
+        }
+        for (page, backing) in self.backings.iter().filter(|(_, backing)| backing.pins > 0) {
+            let pins = backing.pins;
+            assert!(self.frame_of(page).is_some(), "law 10: {page:?} has {pins} pins and no frame");
         }
         assert!(mappings.is_empty(), "law 1: entries without a backing: {mappings:?}");
         let common = self.backings.iter().filter(|(_, backing)| backing.kind != Kind::Anonymous).count();

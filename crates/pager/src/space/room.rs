@@ -26,7 +26,7 @@ impl Spaces {
             let (pager, backings) = (&self.pager, &self.backings);
             let mut may = |frame| {
                 let page = movable(pager, frame);
-                page.is_some_and(|page| backings.try_get(page).is_some_and(|backing| !backing.syncing))
+                page.is_some_and(|page| backings.try_get(page).is_some_and(|backing| !backing.stays()))
             };
             let Some(step) = self.policy.next(incoming, &mut may) else { break };
             let (Step::Unreference(frame) | Step::Evict(frame)) = step;

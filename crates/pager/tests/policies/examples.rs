@@ -49,6 +49,8 @@ fn the_clock_gives_a_second_chance() {
     assert_eq!(victims(PolicyKind::Clock, &trace, 3), [2, 3]);
     check(PolicyKind::Clock, &trace, 3, 5);
     check(PolicyKind::Fifo, &trace, 3, 6);
+    check(PolicyKind::First, &trace, 3, 6);
+    assert_eq!(victims(PolicyKind::First, &trace, 3), [1, 2, 1]);
 }
 
 /// What comes in referenced goes round once before anything leaves: 4 clears all three bits and takes the frame of

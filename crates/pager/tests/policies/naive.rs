@@ -15,6 +15,7 @@ pub(crate) fn replay(kind: PolicyKind, trace: &[u64], frames: usize) -> Vec<Outc
         PolicyKind::TwoQueue => two_queue(trace, frames),
         PolicyKind::Arc => arc(trace, frames),
         PolicyKind::Lirs => lirs(trace, frames),
+        PolicyKind::First => first(trace, frames),
         PolicyKind::Opt => opt(trace, frames),
     }
 }
@@ -35,6 +36,24 @@ fn fifo(trace: &[u64], frames: usize) -> Vec<Outcome> {
             return Hit;
         }
         let victim = (held.len() == frames).then(|| held.remove(0));
+        held.push(*page);
+        Miss(victim)
+    };
+    trace.iter().map(reference).collect()
+}
+
+/// The page leaves whose number is the lowest.
+fn first(trace: &[u64], frames: usize) -> Vec<Outcome> {
+    let mut held: Vec<u64> = Vec::new();
+    let reference = |page: &u64| {
+        if held.contains(page) {
+            return Hit;
+        }
+        let victim = (held.len() == frames).then(|| {
+            let lowest = held.iter().copied().min().expect("frames");
+            take(&mut held, lowest);
+            lowest
+        });
         held.push(*page);
         Miss(victim)
     };
