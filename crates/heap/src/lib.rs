@@ -1,4 +1,5 @@
-//! A general malloc whose metadata lies outside the pages that it describes.
+//! Allocators whose metadata lies outside the pages that it describes: a general malloc,
+//! [`Heap`], and page families, [`Families`], for programs that name their objects.
 //!
 //! **Invariant: freeing never touches the object.** What is allocated is known from
 //! bitmaps in resident memory, so that freeing a page that was swapped out costs no
@@ -20,10 +21,12 @@
 //! Lock order: the start lock, then one class, then the warm spans, then the extents.
 //! Only [`Heap::lock_for_fork`] holds more than one class, or the last two together.
 
+mod anonymous;
 mod bitmap;
 mod cache;
 mod class;
 mod extents;
+mod family;
 mod heap;
 mod large;
 mod locked;
@@ -33,7 +36,13 @@ mod source;
 mod span;
 mod warm;
 
+pub use anonymous::Anonymous;
 pub use cache::ThreadCache;
 pub use class::{CLASSES, LARGEST_SMALL, class_of, class_size, span_len};
+pub use family::{
+    AllocError, BadFree, BlockInfo, BlockState, Choice, Families, FamiliesReport, Family, FamilyId,
+    FamilyInfo, FamilyStats, Json, Layout, Lent, Location, ObjectCache, Options, OptionsError, Owned,
+    PageInfo, RegisterError, UsageReport, Violation, Walk,
+};
 pub use heap::{FreeError, Heap, HeapStats};
 pub use source::PageSource;
