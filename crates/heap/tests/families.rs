@@ -378,6 +378,30 @@ fn blocks_larger_than_a_page_have_pages_in_a_row() {
     }
 }
 
+/// The longest blocks cost the pages that are touched, whatever their objects' size.
+#[test]
+fn a_block_of_gigabytes_costs_what_is_touched() {
+    let heap = heap();
+    let byte = heap.register("byte", 1).expect("a new name");
+    let len = 8usize << 30;
+    for _ in 0..2 {
+        let block = heap.calloc(byte, len - 5).expect("addresses");
+        let rest = heap.calloc(byte, 5).expect("the rest");
+        assert_eq!(rest.as_ptr().addr(), block.as_ptr().addr() + len - 5);
+        // SAFETY: within the block.
+        unsafe {
+            assert_eq!((block.read(), block.add(len - 6).read()), (0, 0));
+            block.add(len / 2).write(1);
+        }
+        assert_eq!(heap.locate(block.as_ptr().addr() + len / 2).map(|found| found.size), Ok(len - 5));
+        assert_eq!((stats(&heap, byte).pages, stats(&heap, byte).free_bytes), (len / 4096, 0));
+        free(&heap, block);
+        assert_eq!((stats(&heap, byte).used_blocks, stats(&heap, byte).free_blocks), (1, 1));
+        free(&heap, rest);
+    }
+    assert_eq!(stats(&heap, byte).pages, 0);
+}
+
 #[test]
 fn wrong_frees_are_refused_and_change_nothing() {
     for heap in all_heaps() {

@@ -7,6 +7,7 @@ use crate::register::{name_of, oc_family};
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr::{NonNull, null_mut};
 use heap::{AllocError, Anonymous, BlockState, Families, FamilyId};
+use std::io::Write;
 
 /// What a new block's bytes are.
 #[derive(Clone, Copy)]
@@ -142,7 +143,8 @@ pub unsafe extern "C" fn oc_free_or_report(block: *mut c_void) {
     // SAFETY: the caller's contract; NULL is the default heap.
     if let Err(error) = unsafe { heap_of(core::ptr::null()).free(block.cast()) } {
         note("xfree", Kind::Invalid, &error);
-        eprintln!("outcore: xfree: {error}");
+        // Where there is nobody to read it, errno still says so.
+        let _ = writeln!(std::io::stderr(), "outcore: xfree: {error}");
     }
 }
 

@@ -24,7 +24,8 @@ pub(crate) enum Kind {
 pub(crate) fn note(function: &str, kind: Kind, error: &dyn Display) {
     // A message has no zero byte: names are shown escaped.
     let message = CString::new(format!("{function}: {error}")).unwrap_or_default();
-    LAST.with(|last| *last.borrow_mut() = message);
+    // A thread that is ending may have none any more.
+    let _ = LAST.try_with(|last| *last.borrow_mut() = message);
     let number: c_int = match kind {
         Kind::Invalid => libc::EINVAL,
         Kind::NoMemory => libc::ENOMEM,
@@ -43,5 +44,5 @@ pub(crate) fn failed<T>(function: &str, kind: Kind, error: &dyn Display) -> Opti
 /// empty if none has failed. It is valid until another call of this thread fails.
 #[unsafe(no_mangle)]
 pub extern "C" fn oc_error() -> *const c_char {
-    LAST.with(|last| last.borrow().as_ptr())
+    LAST.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
 }

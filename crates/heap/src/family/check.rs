@@ -84,6 +84,7 @@ impl<S: PageSource> Families<S> {
     /// The first law that does not hold. None of them is broken by what a program does
     /// wrong, but [`Violation::MetaBlock`].
     pub fn check(&self) -> Result<(), Violation> {
+        let _registered = self.directory.hold();
         // In the order of registration; nobody else takes more than one.
         let families: Vec<(FamilyId, &Entry, MutexGuard<'_, Ledger>)> =
             self.directory.iter().map(|(id, entry)| (id, entry, entry.ledger())).collect();

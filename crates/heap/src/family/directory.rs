@@ -6,7 +6,7 @@ use crate::family::ledger::Ledger;
 use core::num::NonZeroU32;
 use core::sync::atomic::AtomicU64;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, OnceLock, RwLock};
+use std::sync::{Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard};
 
 /// A family of one heap of families; numbers count from 1, in the order of registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,8 +83,13 @@ impl Directory {
         self.buckets[bucket as usize].get()?.get((id.number() - (1 << bucket)) as usize)?.get()
     }
 
+    /// Keeps families from being added, for as long as the result is held.
+    pub(super) fn hold(&self) -> RwLockReadGuard<'_, BTreeMap<Box<str>, FamilyId>> {
+        self.names.read().expect("nothing panics under this lock")
+    }
+
     pub(super) fn find(&self, name: &str) -> Option<FamilyId> {
-        self.names.read().expect("nothing panics under this lock").get(name).copied()
+        self.hold().get(name).copied()
     }
 
     /// All families, in the order of registration.
