@@ -102,7 +102,7 @@ impl Ledger {
     }
 
     /// Length and address of a free block of at least `total` bytes.
-    pub(super) fn choose(&self, total: usize, choice: Choice) -> Option<(usize, usize)> {
+    pub(super) fn choose(&mut self, total: usize, choice: Choice) -> Option<(usize, usize)> {
         self.index.choose(total, choice)
     }
 
