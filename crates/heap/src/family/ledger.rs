@@ -60,13 +60,16 @@ pub(super) enum Freed {
     /// The block is free.
     Block,
     /// Its run was emptied by it, and is no longer the family's.
-    Run(Run),
+    Run(Box<Run>),
 }
+
+/// A list of vacant places of up to this length is not worth giving back.
+const FEW_VACANT: usize = 1024;
 
 /// The runs, the index of free blocks, and the counts.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    runs: Vec<Option<Run>>,
+    runs: Vec<Option<Box<Run>>>,
     /// Places of `runs` without one.
     vacant: Vec<u32>,
     pub(super) index: FreeIndex,
@@ -75,14 +78,14 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn run(&self, run: u32) -> Option<&Run> {
-        self.runs.get(run as usize)?.as_ref()
+        self.runs.get(run as usize)?.as_deref()
     }
 
     /// The runs, in the order of their addresses.
     pub(super) fn runs(&self) -> Vec<(u32, &Run)> {
         let numbered = self.runs.iter().enumerate();
         let mut runs: Vec<(u32, &Run)> =
-            numbered.filter_map(|(number, run)| Some((number as u32, run.as_ref()?))).collect();
+            numbered.filter_map(|(number, run)| Some((number as u32, run.as_deref()?))).collect();
         runs.sort_unstable_by_key(|(_, run)| run.start);
         runs
     }
@@ -97,7 +100,7 @@ impl Ledger {
         if number as usize == self.runs.len() {
             self.runs.push(None);
         }
-        self.runs[number as usize] = Some(run);
+        self.runs[number as usize] = Some(Box::new(run));
         number
     }
 
@@ -108,7 +111,7 @@ impl Ledger {
 
     /// Hands out the first `total` bytes of the free block at `address` in a run.
     pub(super) fn take(&mut self, number: u32, address: usize, total: usize, shape: &Shape) -> Handed {
-        let run = self.runs[number as usize].as_mut().expect("the block's run is here");
+        let run = self.runs[number as usize].as_deref_mut().expect("the block's run is here");
         let free = run.at(address - run.start).expect("a free block is in the index");
         self.index.remove(free.len, address);
         self.counts.note(&free, shape, true);
@@ -133,7 +136,7 @@ impl Ledger {
 
     /// Frees a used block.
     pub(super) fn free(&mut self, number: u32, used: &Block, shape: &Shape) -> Freed {
-        let run = self.runs[number as usize].as_mut().expect("the block's run is here");
+        let run = self.runs[number as usize].as_deref_mut().expect("the block's run is here");
         self.counts.note(used, shape, true);
         let (before, after, joined) = run.join(used);
         for neighbour in [before, after].into_iter().flatten() {
@@ -144,6 +147,9 @@ impl Ledger {
             self.counts.run_bytes -= run.len;
             let run = self.runs[number as usize].take().expect("looked at just now");
             self.vacant.push(number);
+            if self.vacant.len() == self.runs.len() && self.vacant.len() > FEW_VACANT {
+                (self.runs, self.vacant) = (Vec::new(), Vec::new());
+            }
             return Freed::Run(run);
         }
         self.index.insert(joined.len, run.start + joined.offset);
