@@ -452,6 +452,34 @@ fn wrong_frees_are_refused_and_change_nothing() {
     free(&one, block);
 }
 
+/// Threads that free the same blocks at the same time: each block is freed once, and no
+/// page that is just leaving its family, or is another's by now, is touched.
+#[test]
+fn of_eight_frees_at_once_one_succeeds() {
+    let heap = heap();
+    let families = [500, 1000, 4096].map(|size| heap.register(&format!("{size}"), size).expect("a new name"));
+    for round in 0..200 {
+        let blocks: Vec<usize> = (0..24)
+            .map(|index| heap.calloc(families[(round + index) % 3], 1).expect("memory").as_ptr().addr())
+            .collect();
+        let start = std::sync::Barrier::new(8);
+        let freed: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        start.wait();
+                        // SAFETY: used by nobody; refused if another thread was first.
+                        blocks.iter().filter(|block| unsafe { heap.free(**block as *mut u8) }.is_ok()).count()
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().expect("no thread fails")).sum()
+        });
+        assert_eq!((freed, heap.check()), (24, Ok(())));
+    }
+    assert!(heap.all_stats().iter().all(|stats| stats.pages == 0));
+}
+
 /// A heap on a page source that counts, and the source.
 fn counted(len: usize) -> (Families<&'static Mapping>, &'static Mapping) {
     let source: &'static Mapping = Box::leak(Box::new(Mapping::new(len)));

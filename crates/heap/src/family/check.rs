@@ -154,3 +154,51 @@ fn check_run(
     }
     if end == run.len { Ok(()) } else { Err(Violation::NotTiled { page: run.start }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::anonymous::Anonymous;
+
+    /// A heap with one page of three used blocks, and what has to be broken there.
+    fn broken(breaks: impl FnOnce(&Families<Anonymous>, &mut Ledger, usize)) -> (FamilyId, usize, Violation) {
+        let heap = Families::new(Anonymous::new());
+        let family = heap.register("emp", 36).expect("a new name");
+        let [page, ..] = [0; 3].map(|_| heap.calloc(family, 1).expect("memory").as_ptr().addr());
+        assert_eq!(heap.check(), Ok(()));
+        breaks(&heap, &mut heap.directory.get(family).expect("registered").ledger(), page);
+        (family, page, heap.check().expect_err("a law is broken"))
+    }
+
+    #[test]
+    fn a_broken_law_is_told() {
+        // A free block that is not there.
+        let (family, _, found) = broken(|_, ledger, page| ledger.index.insert(72, page + 4096));
+        assert_eq!(found, Violation::Index { family });
+        // One that is there, and is not in the index.
+        let (family, _, found) = broken(|_, ledger, page| ledger.index.remove(4096 - 108, page + 108));
+        assert_eq!(found, Violation::Index { family });
+        // A used block that is in the index.
+        let (family, _, found) = broken(|_, ledger, page| ledger.index.insert(36, page));
+        assert_eq!(found, Violation::Index { family });
+        let (family, _, found) = broken(|_, ledger, _| ledger.counts.used_bytes += 1);
+        assert_eq!(found, Violation::Counts { family });
+        // A block that was freed without being joined with the one after it.
+        let (_, page, found) = broken(|_, ledger, page| {
+            ledger.run_mut(0).mark_free(72);
+            ledger.index.insert(36, page + 72);
+        });
+        assert_eq!(found, Violation::FreeNeighbours { block: page + 108 });
+        // A page that nobody holds, and one that is held twice.
+        let enter = |heap: &Families<Anonymous>, page, holder| {
+            heap.pool.table().expect("there is a region").enter(page, 4096, holder);
+        };
+        let (_, page, found) = broken(|heap, _, page| enter(heap, page, None));
+        assert_eq!(found, Violation::Page { page });
+        let stranger = Holder { family: core::num::NonZeroU32::MIN, run: 7 };
+        let (_, page, found) = broken(|heap, _, page| enter(heap, page, Some(stranger)));
+        assert_eq!(found, Violation::Page { page });
+        let (_, _, found) = broken(|heap, _, page| enter(heap, page + 4096, Some(stranger)));
+        assert!(matches!(found, Violation::Counts { .. }));
+    }
+}

@@ -81,6 +81,11 @@ impl Ledger {
         self.runs.get(run as usize)?.as_deref()
     }
 
+    #[cfg(test)]
+    pub(super) fn run_mut(&mut self, run: u32) -> &mut Run {
+        self.runs[run as usize].as_deref_mut().expect("a run")
+    }
+
     /// The runs, in the order of their addresses.
     pub(super) fn runs(&self) -> Vec<(u32, &Run)> {
         let numbered = self.runs.iter().enumerate();

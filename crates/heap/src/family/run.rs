@@ -69,6 +69,12 @@ impl Run {
         Some(self.block(slot, state))
     }
 
+    /// Breaks the laws.
+    #[cfg(test)]
+    pub(super) fn mark_free(&mut self, offset: usize) {
+        self.blocks.put(offset / self.grid, BlockState::Free);
+    }
+
     pub(super) fn before(&self, block: &Block) -> Option<Block> {
         let (slot, state) = self.blocks.before(block.offset / self.grid)?;
         Some(self.block(slot, state))
