@@ -96,7 +96,7 @@ impl<S: PageSource> Pool<S> {
         let mut fetched = self.carve(state, pages, align, &mut calls);
         if fetched.is_none() && state.cached_pages > 0 {
             // The cached pages may be what is missing.
-            calls += self.discard_half(state, 0);
+            calls += self.shrink_cache(state, 0);
             fetched = self.carve(state, pages, align, &mut calls);
         }
         fetched.map(|start| Fetched { start, touched: 0, kernel_calls: calls })
@@ -145,12 +145,12 @@ impl<S: PageSource> Pool<S> {
         }
         state.cache[pages - 1].push(Cached { start, touched });
         state.cached_pages += pages;
-        if state.cached_pages <= CACHED_PAGES { 0 } else { self.discard_half(state, CACHED_PAGES / 2) }
+        if state.cached_pages <= CACHED_PAGES { 0 } else { self.shrink_cache(state, CACHED_PAGES / 2) }
     }
 
-    /// Gives what is cached back to the kernel, longest kept first, until at most `keep`
-    /// pages are left.
-    fn discard_half(&self, state: &mut State, keep: usize) -> u64 {
+    /// Gives what is cached back to the kernel, long runs first, and of equals those that
+    /// were kept longest, until at most `keep` pages are left; how many calls that took.
+    fn shrink_cache(&self, state: &mut State, keep: usize) -> u64 {
         let mut calls = 0;
         for index in (0..CACHED_RUN).rev() {
             let pages = index + 1;
@@ -177,7 +177,7 @@ impl<S: PageSource> Pool<S> {
         let mut guard = self.lock();
         let Some(state) = guard.as_mut() else { return 0 };
         let pages = state.cached_pages;
-        self.discard_half(state, 0);
+        self.shrink_cache(state, 0);
         pages
     }
 

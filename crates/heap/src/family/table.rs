@@ -67,7 +67,7 @@ impl Table {
         }
     }
 
-    /// How many pages each holder's family has, told page by page.
+    /// The holder of each page that has one.
     pub(super) fn held(&self) -> impl Iterator<Item = Holder> + '_ {
         let leaves = self.leaves.iter().filter_map(OnceLock::get);
         leaves.flat_map(|leaf| leaf.iter().filter_map(|entry| Holder::unpack(entry.load(Ordering::Acquire))))
