@@ -1,12 +1,14 @@
-//! A general malloc whose metadata lies outside the pages that it describes.
+//! Allocators whose metadata lies outside the pages that it describes: a general malloc,
+//! [`Heap`], and page families, [`Families`], for programs that name their objects.
 //!
-//! **Invariant: freeing never touches the object.** What is allocated is known from
+//! **Invariant: freeing never touches the object**, but for the meta blocks of families that
+//! are asked to have them in the page ([`Layout::InPage`]). What is allocated is known from
 //! bitmaps in resident memory, so that freeing a page that was swapped out costs no
 //! fault, and a span that empties is dropped without having been read. The metadata
 //! comes from the global allocator, which must not be this heap.
 //!
-//! The region is cut into units of 64 KiB. A run of units is a span: it holds objects
-//! of one size class, or one large object. An allocation goes through these steps:
+//! The general malloc cuts its region into units of 64 KiB. A run of units is a span: it
+//! holds objects of one size class, or one large object. An allocation goes through these steps:
 //!
 //! 1. up to 32 KiB: the bin of its size class in the thread's [`ThreadCache`], no lock;
 //! 2. an empty bin is filled, under the class's lock, from the fullest span with room,
@@ -20,10 +22,12 @@
 //! Lock order: the start lock, then one class, then the warm spans, then the extents.
 //! Only [`Heap::lock_for_fork`] holds more than one class, or the last two together.
 
+mod anonymous;
 mod bitmap;
 mod cache;
 mod class;
 mod extents;
+mod family;
 mod heap;
 mod large;
 mod locked;
@@ -33,7 +37,13 @@ mod source;
 mod span;
 mod warm;
 
+pub use anonymous::Anonymous;
 pub use cache::ThreadCache;
 pub use class::{CLASSES, LARGEST_SMALL, class_of, class_size, span_len};
+pub use family::{
+    AllocError, BadFree, BlockInfo, BlockState, Choice, Families, FamiliesReport, Family, FamilyId,
+    FamilyInfo, FamilyStats, Json, Layout, Lent, Location, ObjectCache, Options, OptionsError, Owned,
+    PageInfo, RegisterError, UsageReport, Violation, Walk,
+};
 pub use heap::{FreeError, Heap, HeapStats};
 pub use source::PageSource;

@@ -1,0 +1,126 @@
+//! The C example, compiled and run against the static library and, by the flags of the
+//! pkg-config file, against the shared one.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn include() -> PathBuf {
+    Path::new(ROOT).join("include")
+}
+
+fn example() -> PathBuf {
+    Path::new(ROOT).join("../../examples/c/families.c")
+}
+
+/// What cargo has built for this test.
+fn library(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("this test");
+    let library = test.with_file_name(name);
+    assert!(library.exists(), "{} is built with this test", library.display());
+    library
+}
+
+fn compile<A: AsRef<OsStr>>(compiler: &str, arguments: impl IntoIterator<Item = A>) {
+    let output = Command::new(compiler).args(["-Wall", "-Wextra", "-Werror"]).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("{compiler}: {error}"));
+    assert!(output.status.success(), "{compiler}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Checks what the example said.
+fn check(output: &Output) {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    for expected in [
+        "object bytes alignment  family\n           1        16  bytes\n          36         4  emp_t\n          56         8  student_t\n",
+        "family emp_t, objects of 36 bytes\n  blocks: 1 free, 3 used, 4 in all\n",
+        "  bytes: 108 used, 3988 free\n",
+        "family student_t, objects of 56 bytes\n  blocks: 1 free, 1 used, 2 in all\n",
+        "  bytes: 1680 used, 2416 free\n",
+        "      36       36  free        0       72  0x",
+        r#"[{"name":"emp_t","object_bytes":36,"pages":1,"page_bytes":4096,"kernel_calls":2,"blocks":4,"#,
+        "refused: xcalloc: no family is named \"long\": register it with OC_REGISTER(long)\n",
+        "a mark lies in a student, 432 bytes into its block of 1680\n",
+        "in the end:\nfamily emp_t, objects of 36 bytes\n  blocks: 0 free, 0 used, 0 in all\n  pages: 0 with 0 bytes",
+    ] {
+        assert!(out.contains(expected), "{expected:?} is not in:\n{out}");
+    }
+    let lines: Vec<&str> = err.lines().collect();
+    assert_eq!(lines.len(), 2, "{err}");
+    assert!(lines[0].starts_with("outcore: xfree: 0x") && lines[0].ends_with(" is free already"), "{err}");
+    assert!(lines[1].contains(" lies 392 bytes into the block at 0x"), "{err}");
+}
+
+#[test]
+fn the_example_runs_with_the_static_library() {
+    let dir = TempDir::new().expect("a directory");
+    let program = dir.path().join("families");
+    let arguments: Vec<PathBuf> = vec![
+        "-std=c11".into(),
+        "-pedantic".into(),
+        "-I".into(),
+        include(),
+        example(),
+        library("liboutcore.a"),
+        "-lgcc_s".into(),
+        "-lpthread".into(),
+        "-lm".into(),
+        "-ldl".into(),
+        "-o".into(),
+        program.clone(),
+    ];
+    compile("gcc", arguments);
+    check(&Command::new(&program).output().expect("the example runs"));
+}
+
+/// The value of a field of a pkg-config file, its variables put in.
+fn field(file: &str, name: &str) -> String {
+    let value = |name: &str, mark: char| {
+        let line = file.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(mark));
+        line.unwrap_or_else(|| panic!("no {name} in:\n{file}")).trim().to_owned()
+    };
+    let mut text = value(name, ':');
+    while let Some(start) = text.find("${") {
+        let end = start + text[start..].find('}').expect("a variable ends");
+        text = text.replace(&text[start..=end], &value(&text[start + 2..end], '='));
+    }
+    text
+}
+
+#[test]
+fn the_example_runs_with_the_shared_library_by_the_pkg_config_file() {
+    let dir = TempDir::new().expect("a directory");
+    for name in ["lib", "include"] {
+        std::fs::create_dir(dir.path().join(name)).expect("a directory");
+    }
+    for name in ["outcore.h", "outcore_macros.h"] {
+        std::fs::copy(include().join(name), dir.path().join("include").join(name)).expect("a header");
+    }
+    std::fs::copy(library("liboutcore.so"), dir.path().join("lib/liboutcore.so")).expect("the library");
+    let template = std::fs::read_to_string(Path::new(ROOT).join("outcore.pc.in")).expect("a template");
+    let prefix = dir.path().to_str().expect("a path of text");
+    let file = template.replace("@PREFIX@", prefix).replace("@VERSION@", env!("CARGO_PKG_VERSION"));
+    assert!(!file.contains('@') && field(&file, "Version") == env!("CARGO_PKG_VERSION"));
+    let flags = format!("{} {}", field(&file, "Cflags"), field(&file, "Libs"));
+    let program = dir.path().join("families");
+    let source = example();
+    let mut arguments: Vec<&OsStr> = vec![source.as_os_str()];
+    arguments.extend(flags.split_whitespace().map(OsStr::new));
+    arguments.extend([OsStr::new("-o"), program.as_os_str()]);
+    compile("gcc", arguments);
+    let mut run = Command::new(&program);
+    check(&run.env("LD_LIBRARY_PATH", dir.path().join("lib")).output().expect("the example runs"));
+}
+
+#[test]
+fn the_headers_are_cpp_as_well() {
+    let header = include().join("outcore_macros.h");
+    let arguments = ["-std=c++11", "-fsyntax-only", "-x", "c++"].map(OsStr::new);
+    compile(
+        "g++",
+        arguments.into_iter().chain([OsStr::new("-include"), header.as_os_str(), OsStr::new("/dev/null")]),
+    );
+}
