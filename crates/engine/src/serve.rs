@@ -6,11 +6,12 @@ use crate::core::{Core, Live, Request, page_of, pages_of};
 use crate::engine::{Engine, Stage, die, record, say};
 use crate::features;
 use crate::home::{Guard, Leash};
-use crate::takeover::pause_before_budget;
+use crate::takeover::Growth;
 use crate::wait::{RETRY, Wait, Woken};
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use pager::{PageNo, Pager};
 use rustix::thread::futex;
+use std::time::Instant;
 use sys::status::feature;
 use sys::uffd::{CopyFlags, Event, EventBuffer};
 
@@ -71,6 +72,7 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
     engine.set_stage(Stage::Watching);
     // Now, because when the budget is reached there is no time.
     let guard = leash.map(|leash| Guard::start(engine, leash));
+    let mut growth = Growth::default();
     loop {
         let sample = {
             let core = engine.lock_core();
@@ -82,7 +84,7 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
             record.rss_bytes.store(sample.resident_bytes, Relaxed);
             record.peak_rss_bytes.fetch_max(sample.resident_bytes, Relaxed);
         }
-        match pause_before_budget(sample.resident_bytes, engine.settings.ram_bytes) {
+        match growth.pause(sample.resident_bytes, engine.settings.ram_bytes, Instant::now()) {
             Some(pause) => std::thread::sleep(pause),
             None => break,
         }

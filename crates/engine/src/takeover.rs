@@ -11,11 +11,44 @@ use sys::uffd::Register;
 
 /// What threads can touch per second, all together: to decide how long sampling may pause.
 const TOUCH_BYTES_PER_SECOND: u64 = 8 << 30;
+/// A processor that is taken away by a host may be away for so long, and nothing tells.
+const HICCUP: Duration = Duration::from_millis(10);
 const SHORTEST_PAUSE: Duration = Duration::from_micros(500);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
+/// How the resident set grows, and how late samples of it come.
+#[derive(Debug, Default)]
+pub(crate) struct Growth {
+    last: Option<Sample>,
+    late: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at: Instant,
+    rss_bytes: u64,
+    pause: Duration,
+}
+
+impl Growth {
+    /// How long the next sample can wait; none when memory is to be taken over.
+    pub(crate) fn pause(&mut self, rss_bytes: u64, budget_bytes: u64, now: Instant) -> Option<Duration> {
+        let ahead = self.last.map_or(0, |last| {
+            let took = now.saturating_duration_since(last.at);
+            // Where others want the processors, the next sample comes as late as this one.
+            self.late = took.saturating_sub(last.pause).max(self.late / 8 * 7);
+            let grown = u128::from(rss_bytes.saturating_sub(last.rss_bytes));
+            let within = |time: Duration| (grown * time.as_nanos() / took.as_nanos().max(1)) as u64;
+            within(2 * self.late).min(budget_bytes / 2) + within(HICCUP).min(budget_bytes / 8)
+        });
+        let pause = pause_before_budget(rss_bytes + ahead, budget_bytes)?;
+        self.last = Some(Sample { at: now, rss_bytes, pause });
+        Some(pause)
+    }
+}
+
 /// How long the resident set cannot exceed the budget; none when it is time.
-pub(crate) fn pause_before_budget(rss_bytes: u64, budget_bytes: u64) -> Option<Duration> {
+fn pause_before_budget(rss_bytes: u64, budget_bytes: u64) -> Option<Duration> {
     // Sampling comes late when cores are busy: keep some milliseconds of touches free.
     let margin = (budget_bytes / 8).min(24 << 20);
     let room = budget_bytes.saturating_sub(margin).saturating_sub(rss_bytes);
@@ -98,3 +131,39 @@ impl Live {
 
 /// Fewer frames than this cannot hold the transfers of a moment: 4 MiB.
 pub(crate) const MIN_FRAMES: u64 = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// The resident bytes at which memory is taken over that grows by 2 GiB a second, where
+    /// every sample comes so late.
+    fn taken_over_at(late: Duration) -> u64 {
+        let mut growth = Growth::default();
+        let (mut now, mut rss) = (Instant::now(), 10 * MIB);
+        while let Some(pause) = growth.pause(rss, 256 * MIB, now) {
+            let took = pause + late;
+            now += took;
+            rss += took.as_micros() as u64 * 2048 * MIB / 1_000_000;
+        }
+        rss
+    }
+
+    #[test]
+    fn late_samples_are_reckoned_with() {
+        let [soon, late] = [0, 10].map(|late| taken_over_at(Duration::from_millis(late)));
+        assert!((195 * MIB..240 * MIB).contains(&soon), "{} MiB", soon / MIB);
+        assert!((130 * MIB..soon).contains(&late), "{} MiB", late / MIB);
+    }
+
+    #[test]
+    fn what_does_not_grow_is_left_alone() {
+        let mut growth = Growth::default();
+        let start = Instant::now();
+        for second in 0..10 {
+            assert!(growth.pause(200 * MIB, 256 * MIB, start + Duration::from_secs(second)).is_some());
+        }
+    }
+}
