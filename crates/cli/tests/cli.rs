@@ -2,12 +2,16 @@
 //! how, and what of a program passes through. That memory is really paged is
 //! shown elsewhere, with real programs.
 
+#[expect(dead_code, reason = "what the other tests use of it")]
+mod support;
+
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use support::{copy_program, directory, is_root, skip};
 
 const NOBODY: u32 = 65534;
 
@@ -40,27 +44,6 @@ fn refused(arguments: &[&str], status: i32, parts: &[&str]) {
     for part in parts {
         assert!(stderr.contains(part), "{arguments:?}: no {part:?} in: {stderr}");
     }
-}
-
-/// By another process: a file that this one has open for writing, if only in a child that has
-/// not executed yet, cannot be executed.
-fn copy_program(from: &str, to: &Path) {
-    assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success(), "cp {from}");
-}
-
-/// A directory on a disk: `/tmp` may be in memory.
-fn directory() -> tempfile::TempDir {
-    tempfile::tempdir_in("/var/tmp").unwrap()
-}
-
-fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|about| std::os::unix::fs::MetadataExt::uid(&about) == 0)
-}
-
-/// Says that a test could not be made here; where all must be made, that is a failure.
-fn skip(why: &str) {
-    eprintln!("SKIPPED: {why}");
-    assert!(std::env::var_os("CI").is_none(), "must not be skipped under CI: {why}");
 }
 
 /// Whether programs can be started here at all, for tests that need nothing else.

@@ -9,6 +9,7 @@
 
 use crate::PAGE;
 use crate::engine::die;
+use crate::rest::Rest;
 use crate::signals::Blocked;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use pager::Content;
@@ -31,9 +32,6 @@ const LATE: Duration = Duration::from_micros(100);
 /// Of the last [`LISTS`] lists, those that may be late.
 const MOST_LATE: u32 = 4;
 const LISTS: u32 = 64;
-/// For how long it is not asked then, at first; doubles.
-const REST: Duration = Duration::from_secs(1);
-const LONGEST_REST: Duration = Duration::from_secs(64);
 
 /// What a page was found to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +58,8 @@ pub(crate) struct Assistant {
     generation: u32,
     lists: u32,
     late: u32,
-    resting_until: Option<Instant>,
-    rest: Duration,
+    /// While it is not asked.
+    rest: Rest,
 }
 
 #[derive(Debug)]
@@ -180,7 +178,7 @@ unsafe fn content(digester: &Digester, addr: usize) -> Found {
 impl Assistant {
     /// Nobody helps yet.
     pub(crate) fn new() -> Self {
-        Self { shared: None, generation: 0, lists: 0, late: 0, resting_until: None, rest: REST }
+        Self { shared: None, generation: 0, lists: 0, late: 0, rest: Rest::new() }
     }
 
     /// Starts the thread, which calls `thread_starts` first and may touch the program's
@@ -217,7 +215,7 @@ impl Assistant {
         contents: &mut Vec<Found>,
     ) {
         contents.clear();
-        let rested = self.resting_until.is_none_or(|until| Instant::now() >= until);
+        let rested = self.rest.is_over(Instant::now());
         match &self.shared {
             Some(shared) if rested && addrs.len() >= LEAST => {
                 self.generation = self.generation.wrapping_add(1);
@@ -234,8 +232,7 @@ impl Assistant {
         self.lists += 1;
         self.late += u32::from(waited > LATE);
         if self.late > MOST_LATE {
-            self.resting_until = Some(Instant::now() + self.rest);
-            self.rest = (2 * self.rest).min(LONGEST_REST);
+            self.rest.begin();
         } else if self.lists < LISTS {
             return;
         }

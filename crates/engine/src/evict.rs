@@ -183,7 +183,7 @@ impl Live {
         victims.clear();
         pager.next_evictions(most, &mut victims);
         self.digest_victims(pager, &victims);
-        let mut contents = core::mem::take(&mut self.contents);
+        let contents = core::mem::take(&mut self.contents);
         let mut found = contents.iter();
         let mut evicted = 0;
         let mut writing: Option<Writing> = None;
@@ -202,7 +202,6 @@ impl Live {
         writing.into_iter().for_each(|writing| self.queue_write(pager, &writing));
         let _ = self.store.submit();
         self.victims = victims;
-        contents.clear();
         self.contents = contents;
         evicted
     }

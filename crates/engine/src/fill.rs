@@ -146,7 +146,7 @@ impl Live {
         if read {
             self.digest_fill(pager, token);
         }
-        let mut contents = core::mem::take(&mut self.contents);
+        let contents = core::mem::take(&mut self.contents);
         let mut found = contents.iter();
         let mut run: Option<PageRange> = None;
         for index in 0..self.ops.get(token).frames.len() {
@@ -177,7 +177,6 @@ impl Live {
             }
         }
         run.into_iter().for_each(|range| self.map_parked(pager, range));
-        contents.clear();
         self.contents = contents;
     }
 

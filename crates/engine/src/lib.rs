@@ -26,6 +26,7 @@ mod map;
 mod ops;
 mod pool;
 mod processors;
+mod rest;
 mod serve;
 mod settings;
 mod signals;

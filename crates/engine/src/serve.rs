@@ -161,26 +161,14 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
         // A disk ends together what it was told together. It is told the next before all
         // threads are woken: those that were have faulted again.
         if live.store.is_idle() {
-            faults.clear();
-            read += live.read_announcements(pager, events, faults);
-            for page in faults.iter().copied() {
-                live.resolve(pager, page);
-            }
+            read += live.serve_faults(engine, pager, request, events, faults);
             live.submit();
         }
     }
     // Threads that were woken together fault again together: one submission for all of
     // them costs as much as for the first.
     for _ in 0..MAX_READS {
-        faults.clear();
-        let more = live.read_announcements(pager, events, faults);
-        if request.is_some() {
-            live.answer_bell(engine, pager, request, events);
-        }
-        for page in faults.iter().copied() {
-            live.resolve(pager, page);
-        }
-        read += more;
+        read += live.serve_faults(engine, pager, request, events, faults);
         if faults.len() < 2 {
             break;
         }
@@ -201,6 +189,27 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
 }
 
 impl Live {
+    /// Reads everything announced and acts on it, changes before faults, which are then in
+    /// `faults`; how much it was.
+    fn serve_faults(
+        &mut self,
+        engine: &Engine,
+        pager: &mut Pager,
+        request: &mut Option<Request>,
+        events: &mut EventBuffer,
+        faults: &mut Vec<PageNo>,
+    ) -> usize {
+        faults.clear();
+        let read = self.read_announcements(pager, events, faults);
+        if request.is_some() {
+            self.answer_bell(engine, pager, request, events);
+        }
+        for page in faults.iter().copied() {
+            self.resolve(pager, page);
+        }
+        read
+    }
+
     /// Reads everything announced; applies changes of the address space at once and
     /// leaves faults, which the kernel hands out first even when they came later.
     fn read_announcements(

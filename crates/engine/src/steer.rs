@@ -16,6 +16,7 @@
 //! it, and may go where it likes from then on.
 
 use crate::processors::{MAX_PROCESSORS, Processors};
+use crate::rest::Rest;
 use crate::signals::Blocked;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use rustix::fs::{Mode, OFlags};
@@ -39,9 +40,6 @@ const PATIENCE: Duration = Duration::from_micros(300);
 /// How long it is given when there is nothing else. Longer than a tick of the kernel's
 /// clock: a timer that is to expire before it costs more to set than the wake-up.
 pub(crate) const LONGEST_PATIENCE: Duration = Duration::from_millis(5);
-/// For how long the waker is not used then, at first; doubles.
-const REST: Duration = Duration::from_secs(1);
-const LONGEST_REST: Duration = Duration::from_secs(64);
 
 /// Whom the pager thread follows, and where to.
 #[derive(Debug)]
@@ -62,8 +60,8 @@ pub(crate) struct Steering {
     waker: Option<Waker>,
     used: u32,
     missed: u32,
-    resting_until: Instant,
-    rest: Duration,
+    /// While the waker is not used.
+    rest: Rest,
     pending: Option<(usize, usize)>,
     asked_at: Instant,
 }
@@ -87,8 +85,7 @@ impl Steering {
             waker: None,
             used: 0,
             missed: 0,
-            resting_until: now,
-            rest: REST,
+            rest: Rest::new(),
             pending: None,
             asked_at: now,
         }
@@ -178,15 +175,14 @@ impl Steering {
         if self.used >= 64 {
             (self.used, self.missed) = (0, 0);
         } else if self.missed > MOST_MISSED {
-            self.resting_until = Instant::now() + self.rest;
-            self.rest = (2 * self.rest).min(LONGEST_REST);
+            self.rest.begin();
             self.unbind();
         }
     }
 
     fn follow(&mut self) {
         let now = Instant::now();
-        if now < self.next_look || now < self.resting_until {
+        if now < self.next_look || !self.rest.is_over(now) {
             return;
         }
         self.next_look = now + LOOK;
