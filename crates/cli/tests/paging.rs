@@ -219,9 +219,10 @@ fn forks_under_pressure() {
     let arguments = [&python() as &str, "tests/programs/forks.py"];
     let run = paged(64, &[], &arguments);
     assert_eq!(run.status, Some(0), "{}", run.stderr);
-    assert_eq!(run.stdout, b"parent and children kept every byte\n");
+    assert_eq!(run.stdout, b"parents and children kept every byte\n");
     assert!(run.number("swap_outs") > 10_000, "paged too little");
-    assert!(run.stderr.contains("give the program more --ram"), "a grandchild was stopped: {}", run.stderr);
+    let child = run.process("a child").expect("children are in the report");
+    assert!(child.number("swap_ins") > 10_000, "a child was not paged");
 }
 
 #[test]

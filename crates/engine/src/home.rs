@@ -11,11 +11,12 @@
 //! memory they share, and then ends whoever is left.
 
 use crate::engine::{Engine, die, program, record, say};
+use crate::fork::Estate;
 use crate::serve;
 use crate::signals::Blocked;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use rustix::thread::{Timespec, futex};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 use sys::companion::{self, Files, Process};
 
@@ -29,6 +30,10 @@ const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 static PAGER: AtomicU32 = AtomicU32::new(0);
 static PAGER_NUMBER: AtomicU32 = AtomicU32::new(0);
 static GUARD_NUMBER: AtomicU32 = AtomicU32::new(0);
+/// In the table of pager and guard: what dismisses the pager.
+static DISMISSAL: AtomicI32 = AtomicI32::new(-1);
+/// How long a pager that is dismissed may take to end its transfers.
+const FAREWELL: Duration = Duration::from_secs(30);
 
 /// What tells when the program's first thread leaves its memory.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +102,7 @@ impl Leash {
 /// Continues as a process in place of the calling thread, which was made for the pager.
 /// Returns only if that is not possible.
 pub(crate) fn leave(engine: &'static Engine) {
-    if engine.first_thread.is_none() || engine.settings.force.pager_thread {
+    if !engine.pager_is_a_process() {
         return;
     }
     PAGER.store(ALIVE, Ordering::Release);
@@ -116,7 +121,8 @@ fn pager(argument: usize) -> ! {
     let engine = engine(argument);
     companion::set_own_word(&PAGER);
     PAGER_NUMBER.store(std::process::id(), Ordering::Release);
-    serve::own_file_table();
+    let kept = engine.lock_core().estate.as_ref().map(Estate::raw);
+    serve::own_file_table(kept);
     let leash = engine.first_thread.map(Leash::new);
     serve::run(engine, leash.as_ref());
     end()
@@ -197,9 +203,29 @@ fn guard(argument: usize) -> ! {
             told = true;
         }
         if leash.is_free(LOOK) {
-            pager.kill();
+            dismiss(&pager);
             end();
         }
+    }
+}
+
+/// The descriptor that the guard writes to when the pager is not needed any more.
+pub(crate) fn set_dismissal(descriptor: &OwnedFd) {
+    DISMISSAL.store(descriptor.as_raw_fd(), Ordering::Release);
+}
+
+/// Whether the pager was a process, and has left this memory.
+pub(crate) fn pager_is_gone() -> bool {
+    PAGER.load(Ordering::Acquire) != ALIVE
+}
+
+/// Has the pager end what is under way, so that its slots may be used by others, and end.
+fn dismiss(pager: &Process) {
+    let one = 1u64.to_ne_bytes();
+    // SAFETY: the table is the pager's as well, which keeps this one open as long as it lives.
+    let told = unsafe { libc::write(DISMISSAL.load(Ordering::Acquire), one.as_ptr().cast(), one.len()) };
+    if told != one.len() as isize || !pager.has_ended(FAREWELL) {
+        pager.kill();
     }
 }
 
@@ -216,7 +242,7 @@ fn avenge(leash: &Leash) -> ! {
 }
 
 /// Ends this process.
-fn end() -> ! {
+pub(crate) fn end() -> ! {
     // SAFETY: no destructor of the program's may run here.
     unsafe { libc::_exit(0) }
 }

@@ -15,12 +15,12 @@
 
 mod assistant;
 mod buffers;
-mod children;
 mod core;
 mod engine;
 mod evict;
 mod features;
 mod fill;
+mod fork;
 mod home;
 mod map;
 mod ops;
@@ -34,8 +34,9 @@ mod steer;
 mod takeover;
 mod wait;
 
-pub use engine::{AddressSpace, Engine, ForkGuard};
-pub use pager::Rights;
+pub use engine::{AddressSpace, Engine};
+pub use fork::ForkGuard;
+pub use pager::{Inherit, Rights};
 pub use settings::{Fallbacks, Settings, StorePlace};
 
 /// Bytes in a page.

@@ -2,7 +2,7 @@
 //! `fork`: both sides keep every byte.
 
 use crate::malloc;
-use crate::start::{complain, engine, set_engine};
+use crate::start::{complain, engine, forget_engine, set_engine};
 use core::cell::UnsafeCell;
 use engine::ForkGuard;
 
@@ -45,19 +45,12 @@ unsafe extern "C" fn child() {
     crate::META.unlock_in_child();
     // SAFETY: see `Held`.
     let guard = unsafe { (*HELD.0.get()).take() };
-    let independent = guard.map(ForkGuard::after_fork_in_child);
     malloc::unlock_after_fork();
-    match (independent, engine()) {
-        (Some(true), Some(engine)) => match malloc::resident_while(|| engine.restart_in_child()) {
-            Ok(engine) => set_engine(engine),
-            Err(reason) => complain(&reason),
-        },
-        // Served by the parent's pager, and lost without it: closing its userfaultfd
-        // would let absent pages read as zeros.
-        // SAFETY: a system call without memory effects.
-        (Some(false), _) => unsafe {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        },
-        _ => {}
+    // The parent's engine, which is locked; the pager's own mappings are no business of it.
+    forget_engine();
+    match guard.map(|guard| malloc::resident_while(|| guard.after_fork_in_child())) {
+        Some(Ok(Some(engine))) => set_engine(engine),
+        Some(Err(reason)) => complain(&reason),
+        Some(Ok(None)) | None => {}
     }
 }
