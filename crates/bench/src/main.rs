@@ -1,9 +1,11 @@
 //! The programs that the benches run: the same one under Outcore, under the kernel's
 //! swap, and in plain memory. Each prints one JSON object a line.
 
+mod blocks;
 mod device;
 mod faults;
 mod fit;
+mod malloc;
 mod memory;
 mod numbers;
 mod phase;
@@ -53,6 +55,8 @@ enum Program {
         #[arg(long)]
         gib: usize,
     },
+    /// What malloc and free cost
+    Malloc(malloc::Options),
     /// What the disk under a directory gives with O_DIRECT
     Device {
         /// Where a file is made
@@ -74,6 +78,10 @@ fn main() -> ExitCode {
         }
         Program::Faults { mib } => faults::run(mib),
         Program::Sparse { gib } => sparse::run(gib),
+        Program::Malloc(options) => {
+            malloc::run(&options);
+            Ok(())
+        }
         Program::Device { dir, mib } => device::run(&dir, mib),
     };
     match done {

@@ -14,18 +14,26 @@
 //! 2. an empty bin is filled, under the class's lock, from the fullest span with room,
 //!    lowest address first, so that sparse spans get the chance to empty;
 //! 3. without such a span one is taken from the extents, under their lock;
-//! 4. larger: a span of its own, one freed a moment ago or else from the extents.
+//! 4. larger: a span of its own. Its units, and a small span's, are such as were freed a
+//!    moment ago and still have their pages, or else come from the extents.
 //!
 //! **Invariant: what is in the extents reads as zeros.** Everything is discarded before
 //! it returns there, so large zeroed allocations clear nothing.
 //!
-//! Lock order: the start lock, then one class, then the warm spans, then the extents.
+//! **Invariant: what is free and kept is bounded**: 4 MiB of units with their pages, an
+//! eighth of what is in use besides while memory is not scarce; 2 MiB of empty spans; 32 KiB
+//! of a class in a thread's cache, and nothing where objects in caches would hold back
+//! spans that are empty otherwise.
+//!
+//! Lock order: the start lock, then one class, then the units that keep their pages, then
+//! the extents.
 //! Only [`Heap::lock_for_fork`] holds more than one class, or the last two together.
 
 mod anonymous;
 mod bitmap;
 mod cache;
 mod class;
+mod dirty;
 mod extents;
 mod family;
 mod heap;
@@ -35,7 +43,7 @@ mod shelves;
 mod small;
 mod source;
 mod span;
-mod warm;
+mod unused;
 
 pub use anonymous::Anonymous;
 pub use cache::ThreadCache;

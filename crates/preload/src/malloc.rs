@@ -12,7 +12,7 @@ use crate::{errno, tls};
 use core::arch::naked_asm;
 use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use engine::PAGE;
 use heap::{FreeError, Heap, ThreadCache};
 use libc::size_t;
@@ -20,12 +20,18 @@ use libc::size_t;
 static PAGED: Heap<EngineSource> = Heap::new(EngineSource);
 static RESIDENT: Heap<ResidentSource> = Heap::new(ResidentSource);
 
-/// While the engine starts its thread, all that is allocated is resident.
-static ALL_RESIDENT: AtomicBool = AtomicBool::new(false);
 static KEY: AtomicU32 = AtomicU32::new(u32::MAX);
-/// The dynamic linker's code. Empty before `init`: what it allocates until then is read
-/// before there is a pager.
+/// The dynamic linker's code: where it begins, and its length. Empty before `init`: what
+/// it allocates until then is read before there is a pager.
 static LINKER: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+/// Who is served from the resident heap: callers from here on, and so many bytes of code.
+/// The dynamic linker, or everybody.
+static SERVED_RESIDENT: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+
+fn serve_resident(start: usize, len: usize) {
+    SERVED_RESIDENT[0].store(start, Ordering::Release);
+    SERVED_RESIDENT[1].store(len, Ordering::Release);
+}
 
 /// What every C object may be aligned to.
 const ALIGN: usize = 16;
@@ -79,6 +85,7 @@ unsafe extern "C" fn find_linker(object: *mut libc::dl_phdr_info, _len: size_t, 
         if inside.wrapping_sub(start) < len {
             LINKER[0].store(start, Ordering::Relaxed);
             LINKER[1].store(len, Ordering::Relaxed);
+            serve_resident(start, len);
             return 1;
         }
     }
@@ -87,9 +94,10 @@ unsafe extern "C" fn find_linker(object: *mut libc::dl_phdr_info, _len: size_t, 
 
 /// Runs `work` with every allocation resident.
 pub(crate) fn resident_while<T>(work: impl FnOnce() -> T) -> T {
-    ALL_RESIDENT.store(true, Ordering::Release);
+    serve_resident(0, usize::MAX);
     let result = work();
-    ALL_RESIDENT.store(false, Ordering::Release);
+    let [start, len] = [0, 1].map(|index| LINKER[index].load(Ordering::Relaxed));
+    serve_resident(start, len);
     result
 }
 
@@ -119,14 +127,20 @@ pub(crate) fn is_the_pager_thread() -> bool {
 
 #[inline]
 fn server(caller: Caller) -> Server {
-    let [start, len] = [0, 1].map(|index| LINKER[index].load(Ordering::Relaxed));
-    if ALL_RESIDENT.load(Ordering::Relaxed) || caller.0.wrapping_sub(start) < len {
+    let [start, len] = [0, 1].map(|index| SERVED_RESIDENT[index].load(Ordering::Relaxed));
+    if caller.0.wrapping_sub(start) < len {
         return Server::Resident;
     }
     match tls::get() {
         PAGER_THREAD => Server::Resident,
         slot => Server::Paged(cache_in(slot)),
     }
+}
+
+/// Whether nothing of the program's lies in the page at `addr`, as far as that is certain.
+/// Neither waits nor allocates.
+pub(crate) fn is_unused(addr: usize) -> bool {
+    PAGED.is_unused(addr)
 }
 
 /// The cache that a thread's slot tells of; made at the first use.
@@ -171,9 +185,8 @@ unsafe extern "C" fn thread_ends(cache: *mut c_void) {
     tls::set(NO_CACHE);
     // SAFETY: made by `make_cache` in this thread, which no longer uses it.
     let mut cache = unsafe { Box::from_raw(cache.cast::<ThreadCache>()) };
-    if PAGED.flush(&mut cache).is_err() {
-        crate::start::complain("free(): a block was freed twice");
-        std::process::abort();
+    if let Err(error) = PAGED.flush(&mut cache) {
+        misuse("free()", error, null_mut());
     }
 }
 
@@ -209,12 +222,13 @@ fn allocate(size: usize, align: usize, caller: Caller) -> *mut c_void {
 /// Says what was freed wrongly, and stops: the program's memory is not what it thinks.
 #[cold]
 fn misuse(call: &str, error: FreeError, object: *mut c_void) -> ! {
-    let what = match error {
-        FreeError::Foreign => "not allocated here",
-        FreeError::NotAnObject => "not the start of an allocated block",
-        FreeError::AlreadyFree => "it, or one freed not long before, was freed twice",
+    let (object, what) = match error {
+        FreeError::Foreign => (object.addr(), "not allocated here"),
+        FreeError::NotAnObject => (object.addr(), "not the start of an allocated block"),
+        // That may have been a while ago.
+        FreeError::AlreadyFree(addr) => (addr, "freed twice"),
     };
-    crate::start::complain(&format!("{call}: invalid pointer {object:p}: {what}"));
+    crate::start::complain(&format!("{call}: invalid pointer {object:#x}: {what}"));
     std::process::abort()
 }
 
@@ -262,10 +276,24 @@ extern "C" fn memalign_for(align: size_t, size: size_t, caller: Caller) -> *mut 
     }
 }
 
-/// Frees. Memory that the dynamic linker handed out before this library was there is
-/// ignored: it is never reused, by the linker either.
+/// Frees. What a thread's cache has room for needs no more than that.
 #[inline]
 unsafe fn release(object: *mut c_void) {
+    let slot = tls::get();
+    if slot > PAGER_THREAD {
+        // SAFETY: as in `cache_in`; the caller gives the object up.
+        if unsafe { PAGED.free_to(&mut *(slot as *mut ThreadCache), object.cast()) } {
+            return;
+        }
+    }
+    // SAFETY: as the caller's.
+    unsafe { release_other(object) }
+}
+
+/// Memory that the dynamic linker handed out before this library was there is ignored: it
+/// is never reused, by the linker either.
+#[cold]
+unsafe fn release_other(object: *mut c_void) {
     if object.is_null() {
         return;
     }

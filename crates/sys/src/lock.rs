@@ -40,6 +40,16 @@ impl Lock {
         }
     }
 
+    /// The same for the duration of `work`, unless somebody else has it: then none.
+    pub fn try_hold<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let taken = self.state.compare_exchange(FREE, TAKEN, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        taken.then(|| {
+            let result = work();
+            self.unlock();
+            result
+        })
+    }
+
     /// Frees it.
     pub fn unlock(&self) {
         if self.state.swap(FREE, Ordering::Release) == CONTENDED {
