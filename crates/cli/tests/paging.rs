@@ -225,6 +225,38 @@ fn forks_under_pressure() {
     assert!(child.number("swap_ins") > 10_000, "a child was not paged");
 }
 
+/// Threads that write meanwhile, a handler that forks where it interrupts, children that fork,
+/// write, and lose their parents by SIGKILL, copies of the memory that nobody announces.
+#[test]
+fn forks_of_every_kind() {
+    let program = compile("forks.c");
+    for (mode, mib, number) in
+        [("threads", "96", "6"), ("handler", "64", "6"), ("orphans", "96", "6"), ("own", "24", "4")]
+    {
+        let run = paged(16, &[], &[&program, mode, mib, number]);
+        assert_eq!(run.status, Some(0), "{mode}: {}", run.stderr);
+        assert!(text(&run.stdout).lines().all(|line| line == "every byte was right"), "{mode}");
+        assert!(run.number("swap_outs") > 2_000, "{mode}: paged too little");
+        let child = run.process("a child").expect("children are in the report");
+        assert!(child.number("swap_ins") > 2_000, "{mode}: children were not paged");
+    }
+}
+
+#[test]
+fn a_raw_clone_reads_no_zeros_and_is_told_of() {
+    let program = compile("forks.c");
+    let run = paged(32, &[], &[&program, "raw", "96", "1"]);
+    assert_eq!(
+        (run.status, text(&run.stdout).as_str()),
+        (Some(0), "4 killed\nevery byte was right\n"),
+        "{}",
+        run.stderr
+    );
+    if support::is_root() {
+        assert!(run.stderr.contains("gets SIGSEGV where it touches it"), "{}", run.stderr);
+    }
+}
+
 #[test]
 fn redis_over_a_socket() {
     let dir = directory();

@@ -56,6 +56,8 @@ pub(crate) struct Live {
     pub(crate) pool_side: Uffd,
     /// Registered on one page, the doorbell.
     pub(crate) bell: Uffd,
+    /// It also tells of forks that were not announced.
+    pub(crate) bell_is_watched: bool,
     pub(crate) mechanism: Mechanism,
     pub(crate) pool: Pool,
     pub(crate) store: Store,

@@ -3,7 +3,7 @@
 
 use crate::PAGE;
 use crate::core::{Core, Mechanism, Request, pages_of};
-use crate::fork::Estate;
+use crate::fork::{Estate, Kin};
 use crate::home::{self, FirstThread};
 use crate::serve;
 use crate::settings::Settings;
@@ -13,7 +13,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use pager::{Commit, Config, Inherit, Lineage, PageRange, Pager, Rights};
 use rustix::io::Errno;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use sys::companion;
 use sys::maps::{self, Reservation};
@@ -51,6 +51,8 @@ pub struct Engine {
     /// None where the pager must be a thread.
     pub(crate) first_thread: Option<FirstThread>,
     pub(crate) thread_starts: fn(),
+    /// Set once by the pager, if its slots can be shared with forked children.
+    pub(crate) kin: OnceLock<Kin>,
     /// In a forked child whose parent paged: not 0 once it is served.
     pub(crate) served: AtomicU32,
     /// Frames move, so that discards are announced; else they are told.
@@ -139,6 +141,7 @@ impl Engine {
             summons: AtomicU32::new(0),
             first_thread: FirstThread::of_caller(),
             thread_starts,
+            kin: OnceLock::new(),
             served: AtomicU32::new(0),
             announces_discards: AtomicU8::new(1),
         }));
@@ -303,6 +306,7 @@ impl Engine {
             summons: AtomicU32::new(0),
             first_thread: FirstThread::of_caller(),
             thread_starts: self.thread_starts,
+            kin: OnceLock::new(),
             served: AtomicU32::new(0),
             announces_discards: AtomicU8::new(1),
         })))

@@ -166,7 +166,11 @@ fn open_by(settings: &Settings, means: Means) -> Result<(Live, u64), String> {
     let more = |want| open_uffd(arena.source, device.as_ref(), want);
     let pool_side =
         more(pool_features(arena.mechanism)).map_err(failed("a second userfaultfd cannot be opened"))?;
-    let bell = more(Features::empty()).map_err(failed("a third userfaultfd cannot be opened"))?;
+    let watched = more(Features::EVENT_FORK);
+    let bell_is_watched = watched.is_ok();
+    let bell = watched
+        .or_else(|_| more(Features::empty()))
+        .map_err(failed("a third userfaultfd cannot be opened"))?;
     register_pool(&pool_side, &pool, arena.mechanism)
         .map_err(failed("the frame pool cannot be registered"))?;
     let zeros = Reservation::new(ZEROS * PAGE).map_err(failed("no memory"))?;
@@ -187,6 +191,7 @@ fn open_by(settings: &Settings, means: Means) -> Result<(Live, u64), String> {
         arena: arena.uffd,
         pool_side,
         bell,
+        bell_is_watched,
         mechanism: arena.mechanism,
         pool,
         store: faulty(store, settings)?,

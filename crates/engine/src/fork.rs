@@ -3,9 +3,9 @@
 //! ```text
 //! parent, forking thread                              child, its only thread
 //! ──────────────────────                              ──────────────────────
-//! signals blocked; address space locked
 //! pager: sends descriptors to the inbox
-//! core locked: the pager and all others rest
+//! the heap's locks taken; signals blocked
+//! address space and core locked: all others rest
 //! the heir joins the lineage and holds every slot
 //! areas and pool may be inherited
 //! fork ─────────────────────────────────────────────▶ the core is a copy, and consistent
@@ -15,12 +15,17 @@
 //!                                                     signals unblocked; fork returns
 //! ```
 //!
+//! The pager is asked before any lock is taken: it may be starting a thread, for which the
+//! C library allocates, and so wait for a lock of the heap's.
+//!
 //! Nothing that the child needs comes from the parent after the fork: the parent may die at
 //! once. Resident pages are shared by the kernel, copy-on-write, and so are the pool with
 //! what is parked in it, and all tables. Only slots are counted anew (see `pager::Lineage`).
 //!
 //! Paged memory is kept out of every other copy of the address space: a child made by a raw
-//! clone(2) gets SIGSEGV where it touches it, and never reads zeros.
+//! clone(2) gets SIGSEGV where it touches it, and never reads zeros. The doorbell's page is
+//! kept out of forks instead, so that its userfaultfd tells of such children where the kernel
+//! lets it (`UFFD_FEATURE_EVENT_FORK`, CAP_SYS_PTRACE).
 
 use crate::core::{Core, Inherited, Live, Request, addr_of};
 use crate::engine::{
@@ -158,7 +163,7 @@ impl Core {
     }
 
     /// Has a fork copy what is paged, or not.
-    fn let_inherit(&mut self, inherited: bool) {
+    fn let_inherit(&mut self, inherited: bool, bell: usize) {
         let Self { pager, live: Some(live), .. } = self else { return };
         let advise = if inherited { maps::do_fork } else { maps::dont_fork };
         for area in pager.areas().filter(|area| area.inherit != Inherit::Omitted) {
@@ -167,7 +172,16 @@ impl Core {
             let _ = advise(addr_of(area.range.start), area.range.count as usize * PAGE);
         }
         let _ = advise(live.pool.addr(), live.pool.len());
+        // The doorbell is the reverse: copied, it tells of forks that were not announced.
+        let advise = if inherited { maps::dont_fork } else { maps::do_fork };
+        let _ = advise(bell, PAGE);
     }
+}
+
+/// What a child's pager will need, if it will need anything.
+#[derive(Debug)]
+pub struct Preparation {
+    inbox: Option<Result<Inbox, Errno>>,
 }
 
 /// Locks held over a fork.
@@ -182,19 +196,36 @@ pub struct ForkGuard<'a> {
 }
 
 impl Engine {
-    /// Before `fork`. Must be followed by one of the `after_fork` calls in each process. The
-    /// caller must not be the pager's.
-    pub fn before_fork(&self) -> ForkGuard<'_> {
+    /// Whether a child can be given its memory. Where not, fork(2) should fail with EAGAIN.
+    pub fn may_fork(&self) -> bool {
+        let can = |kin: &Kin| kin.lineage.has_room();
+        self.stage() != Stage::Paging || self.kin.get().is_some_and(can)
+    }
+
+    /// Before `fork`, without any lock of the heap's.
+    pub fn prepare_fork(&self) -> Preparation {
+        let _blocked = Blocked::all();
+        let _address_space = self.lock_address_space();
+        Preparation { inbox: (self.stage() == Stage::Paging).then(|| self.ask_for_descriptors()) }
+    }
+
+    /// Just before `fork`, with the heap's locks held. Must be followed by one of the
+    /// `after_fork` calls in each process. None if memory has been taken over since the
+    /// preparation, which is then to be made again.
+    pub fn before_fork(&self, preparation: Preparation) -> Option<ForkGuard<'_>> {
         let blocked = Blocked::all();
         let address_space = self.lock_address_space();
         // Memory is not taken over while the address space is locked.
-        let inbox = (self.stage() == Stage::Paging).then(|| self.ask_for_descriptors());
+        let inbox = preparation.inbox;
+        if inbox.is_none() && self.stage() == Stage::Paging {
+            return None;
+        }
         let mut core = self.lock_core();
         let will = inbox.map(|inbox| core.make_will(inbox));
         if matches!(will, Some(Ok(_))) {
-            core.let_inherit(true);
+            core.let_inherit(true, self.doorbell.addr());
         }
-        ForkGuard { engine: self, core, will, _address_space: address_space, _blocked: blocked }
+        Some(ForkGuard { engine: self, core, will, _address_space: address_space, _blocked: blocked })
     }
 
     fn ask_for_descriptors(&self) -> Result<Inbox, Errno> {
@@ -208,7 +239,7 @@ impl ForkGuard<'_> {
     /// In the parent.
     pub fn after_fork_in_parent(mut self) {
         if matches!(self.will, Some(Ok(_))) {
-            self.core.let_inherit(false);
+            self.core.let_inherit(false, self.engine.doorbell.addr());
         }
     }
 

@@ -34,6 +34,9 @@ static GUARD_NUMBER: AtomicU32 = AtomicU32::new(0);
 static DISMISSAL: AtomicI32 = AtomicI32::new(-1);
 /// How long a pager that is dismissed may take to end its transfers.
 const FAREWELL: Duration = Duration::from_secs(30);
+/// How long slots of a pager that was killed are not used by others. A disk that takes longer
+/// for a write destroys a page of theirs, which their digest finds.
+const QUARANTINE: Duration = Duration::from_secs(2);
 
 /// What tells when the program's first thread leaves its memory.
 #[derive(Clone, Copy, Debug)]
@@ -191,7 +194,7 @@ fn guard(argument: usize) -> ! {
     let mut told = false;
     loop {
         if PAGER.load(Ordering::Acquire) != ALIVE {
-            avenge(&leash);
+            avenge(engine, &leash);
         }
         if !leash.is_slack() {
             companion::wait_for_change([(first.word, first.number), (&PAGER, ALIVE)]);
@@ -230,13 +233,18 @@ fn dismiss(pager: &Process) {
 }
 
 /// The pager is gone and the program is not: what it touches next could be lost.
-fn avenge(leash: &Leash) -> ! {
+fn avenge(engine: &Engine, leash: &Leash) -> ! {
     while !leash.is_free(Duration::ZERO) {
         if record().is_some_and(|record| record.message().is_none()) {
             say("the pager's process was killed, and with it the program, which cannot go on without");
         }
         leash.program.kill();
         leash.program.has_ended(LOOK);
+    }
+    if let Some(kin) = engine.kin.get() {
+        // What the pager had begun to write, the disk may still be writing.
+        std::thread::sleep(QUARANTINE);
+        kin.lineage.leave(kin.member);
     }
     end()
 }

@@ -35,7 +35,7 @@ mod takeover;
 mod wait;
 
 pub use engine::{AddressSpace, Engine};
-pub use fork::ForkGuard;
+pub use fork::{ForkGuard, Preparation};
 pub use pager::{Inherit, Rights};
 pub use settings::{Fallbacks, Settings, StorePlace};
 

@@ -2,17 +2,20 @@
 //! The pager's thread.
 
 use crate::PAGE;
+use crate::assistant::Assistant;
 use crate::core::{Core, Live, Request, page_of, pages_of};
 use crate::engine::{Engine, Stage, die, record, say};
 use crate::features;
 use crate::home::{self, Guard, Leash};
+use crate::steer::Waker;
 use crate::takeover::Growth;
 use crate::wait::{RETRY, Wait, Woken};
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use pager::{PageNo, Pager};
 use rustix::thread::futex;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, RawFd};
 use std::time::Instant;
+use sys::maps;
 use sys::status::feature;
 use sys::uffd::{CopyFlags, Event, EventBuffer};
 
@@ -51,8 +54,12 @@ pub(crate) fn run(engine: &'static Engine, leash: Option<&Leash>) {
     engine.set_mechanism(live.mechanism);
     home::set_dismissal(&live.dismissal);
     core = engine.lock_core();
-    if let Some(kin) = live.kin.filter(|_| !succeeds) {
-        core.pager.join(kin.lineage, kin.member);
+    if let Some(kin) = live.kin {
+        let first = engine.kin.set(kin).is_ok();
+        debug_assert!(first, "one pager an engine");
+        if !succeeds {
+            core.pager.join(kin.lineage, kin.member);
+        }
     }
     core.live = Some(live);
     drop(core);
@@ -73,9 +80,26 @@ fn succeed<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guar
     live.register_bell(engine);
     live.succeed(pager);
     engine.is_served();
-    live.steering.begin(&live.arena, engine.thread_starts);
-    live.assistant.begin(&live.digester, engine.thread_starts);
+    drop(core);
+    start_helpers(engine);
     guard
+}
+
+/// Starts the pager's other threads. Without the core's lock: for a thread the C library
+/// allocates, and a program thread that forks holds the heap's locks and waits for the core's.
+fn start_helpers(engine: &'static Engine) {
+    let core = engine.lock_core();
+    let Some(live) = core.live.as_ref() else { die("the pager thread lost its means") };
+    let arena = live.arena.as_fd().try_clone_to_owned();
+    let digester = live.digester.clone();
+    drop(core);
+    let waker = arena.ok().and_then(|arena| Waker::start(arena, engine.thread_starts));
+    let mut assistant = Assistant::new();
+    assistant.begin(&digester, engine.thread_starts);
+    let mut core = engine.lock_core();
+    let Some(live) = core.live.as_mut() else { die("the pager thread lost its means") };
+    live.steering.begin(waker);
+    live.assistant = assistant;
 }
 
 /// Nothing that the program closes reaches our descriptors, and none of its pipe
@@ -131,7 +155,7 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
         }
         leash.into_iter().for_each(Leash::check);
     }
-    let _address_space = engine.lock_address_space();
+    let address_space = engine.lock_address_space();
     let mut core = engine.lock_core();
     // Discards that began before there was anybody to tell.
     while core.pager.is_changing() {
@@ -142,9 +166,10 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
     let Core { pager, live: Some(live), .. } = &mut *core else { die("the pager thread lost its means") };
     live.register_bell(engine);
     live.take_over(pager);
-    live.steering.begin(&live.arena, engine.thread_starts);
-    live.assistant.begin(&live.digester, engine.thread_starts);
     engine.set_stage(Stage::Paging);
+    drop(core);
+    drop(address_space);
+    start_helpers(engine);
     guard
 }
 
@@ -232,9 +257,17 @@ impl Live {
     fn register_bell(&self, engine: &Engine) {
         // SAFETY: the doorbell is ours; this thread serves it.
         let bell = unsafe { self.bell.register(engine.doorbell.addr(), PAGE, sys::uffd::Register::Missing) };
-        if bell.is_err() {
+        if bell.is_err() || maps::do_fork(engine.doorbell.addr(), PAGE).is_err() {
             die("the doorbell cannot be registered with userfaultfd");
         }
+    }
+
+    /// The address space was copied by who did not say so.
+    fn note_raw_clone(&mut self) {
+        say(
+            "a process was made by a clone(2) that was not called by way of fork(3): what is paged is not in its \
+             memory, and it gets SIGSEGV where it touches it. Programs that do so need enough --ram.",
+        );
     }
 
     /// All transfers end, and then what was held is nobody's.
@@ -263,7 +296,7 @@ impl Live {
     ) -> usize {
         faults.clear();
         let read = self.read_announcements(pager, events, faults);
-        if request.is_some() {
+        if request.is_some() || self.bell_is_watched {
             self.answer_bell(engine, pager, request, events);
         }
         for page in faults.iter().copied() {
@@ -353,6 +386,10 @@ impl Live {
         events: &mut EventBuffer,
     ) {
         while let Ok(1..) = self.bell.read_events(events) {
+            if matches!(events.take(0), Event::Fork(_)) {
+                self.note_raw_clone();
+                continue;
+            }
             match request.take() {
                 Some(Request::Manage(range, rights)) if self.register(range) => {
                     pager.discard(range, |_, _| {});

@@ -53,7 +53,8 @@ impl Dirty {
         if let Some(len) = self.remove(start + units) {
             units += len;
         }
-        if let Some((before, (len, _))) = self.by_start.range(..start).next_back().map(|(s, run)| (*s, *run)) {
+        if let Some((before, (len, _))) = self.by_start.range(..start).next_back().map(|(s, run)| (*s, *run))
+        {
             debug_assert!(before + len <= start, "units are given back once");
             if before + len == start {
                 self.remove(before);

@@ -175,7 +175,13 @@ impl<S: PageSource> Heap<S> {
 
     /// The address of `units` units, from a multiple of `align` units on, of which
     /// `bytes` are promised; zeros if asked for.
-    pub(crate) fn carve(&self, units: usize, align: usize, bytes: usize, contents: Contents) -> Option<usize> {
+    pub(crate) fn carve(
+        &self,
+        units: usize,
+        align: usize,
+        bytes: usize,
+        contents: Contents,
+    ) -> Option<usize> {
         let attempt = || {
             if !self.source.promise(bytes) {
                 return None;
@@ -201,9 +207,9 @@ impl<S: PageSource> Heap<S> {
     pub(crate) fn carve_at(&self, addr: usize, units: usize) -> bool {
         let first = addr / UNIT;
         self.dirty.with(|dirty| dirty.take_at(first, units))
-            || self.extents.with(|extents| {
-                extents.take_at(first, units) && self.made_usable(extents, first, units)
-            })
+            || self
+                .extents
+                .with(|extents| extents.take_at(first, units) && self.made_usable(extents, first, units))
     }
 
     /// Units that have been taken are usable; else they are given back.

@@ -45,8 +45,7 @@ const TRIES: u32 = 4;
 pub struct MemberNo(u16);
 
 impl MemberNo {
-    /// Its number, below [`Lineage::MEMBERS`].
-    pub fn index(self) -> usize {
+    fn index(self) -> usize {
         self.0.into()
     }
 }
@@ -102,18 +101,17 @@ impl Lineage {
         self.members.iter().position(free).map(|index| MemberNo(index as u16))
     }
 
+    /// Whether [`Self::join`] would find a number.
+    pub fn has_room(&self) -> bool {
+        self.members.iter().any(|word| word.load(Relaxed) == ABSENT)
+    }
+
     /// Gives up all that `member` holds and leases. None of its transfers may be under way.
     pub fn leave(&self, member: MemberNo) {
         for lease in self.leases.iter().take(self.high()) {
             let _ = lease.compare_exchange(u64::from(member.0) + 1, 0, Release, Relaxed);
         }
         self.members[member.index()].store(ABSENT, Release);
-    }
-
-    /// Members that are present, in order.
-    pub fn members(&self) -> impl Iterator<Item = MemberNo> {
-        let present = |(_, word): &(usize, &AtomicU64)| word.load(Acquire) != ABSENT;
-        self.members.iter().enumerate().filter(present).map(|(index, _)| MemberNo(index as u16))
     }
 
     /// Extents that have ever been leased. What others wrote there is not trusted.

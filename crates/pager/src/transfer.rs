@@ -1,5 +1,6 @@
 //! The end of a transfer.
 
+use crate::counters::Counters;
 use crate::entry::State;
 use crate::frames::Queue;
 use crate::lineage::MemberNo;
@@ -174,6 +175,7 @@ impl Pager {
             }
         }
         self.writing = 0;
+        self.counters = Counters::default();
         self.reads.clear();
         self.changes.take_all()
     }

@@ -13,6 +13,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind, recvmsg, sendmsg_addr,
     socket_with,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 /// Descriptors of one message.
@@ -44,7 +45,18 @@ fn random<const N: usize>() -> Result<[u8; N], Errno> {
 
 fn open() -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)
+    let socket = || socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None);
+    match socket() {
+        // The program may have as many descriptors as it may have: one above, for an instant.
+        Err(Errno::MFILE) => {
+            let limit = getrlimit(Resource::Nofile);
+            setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
+            let opened = socket();
+            setrlimit(Resource::Nofile, limit)?;
+            opened
+        }
+        opened => opened,
+    }
 }
 
 impl Inbox {
