@@ -221,8 +221,7 @@ fn forks_under_pressure() {
     assert_eq!(run.status, Some(0), "{}", run.stderr);
     assert_eq!(run.stdout, b"parents and children kept every byte\n");
     assert!(run.number("swap_outs") > 10_000, "paged too little");
-    let child = run.process("a child").expect("children are in the report");
-    assert!(child.number("swap_ins") > 10_000, "a child was not paged");
+    assert!(run.of_others("swap_ins") > 100_000, "children were not paged");
 }
 
 /// Threads that write meanwhile, a handler that forks where it interrupts, children that fork,
@@ -237,8 +236,7 @@ fn forks_of_every_kind() {
         assert_eq!(run.status, Some(0), "{mode}: {}", run.stderr);
         assert!(text(&run.stdout).lines().all(|line| line == "every byte was right"), "{mode}");
         assert!(run.number("swap_outs") > 2_000, "{mode}: paged too little");
-        let child = run.process("a child").expect("children are in the report");
-        assert!(child.number("swap_ins") > 2_000, "{mode}: children were not paged");
+        assert!(run.of_others("swap_ins") > 2_000, "{mode}: children were not paged");
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod aio;
 pub mod companion;
 pub mod handover;
+pub mod ledger;
 pub mod lock;
 pub mod maps;
 pub mod meta;
