@@ -159,9 +159,14 @@ impl Heap {
         self.inner.families.locate(addr).ok().map(Place::Family)
     }
 
-    /// The heap's numbers now.
+    pub(crate) fn paging(&self) -> &Arc<Paging> {
+        &self.inner.paging
+    }
+
+    /// The heap's numbers now. In a forked child, where there is no such heap, the limits and
+    /// zeros.
     pub fn stats(&self) -> Stats {
-        Stats::of(self.inner.paging.instance())
+        Stats::of(&self.inner.paging)
     }
 
     /// The first thing that went wrong with the store, as a sentence; it was also said on
@@ -173,6 +178,9 @@ impl Heap {
     /// Bytes at the layout's alignment, zeroed or not; none if there are none.
     pub(crate) fn alloc(&self, layout: Layout, contents: Contents) -> Option<NonNull<u8>> {
         let (size, align) = (layout.size(), layout.align());
+        if !self.is_here() {
+            return None;
+        }
         let inner = &*self.inner;
         resident::scope(|| {
             let object = inner.caches.with(|cache| match contents {
