@@ -32,11 +32,13 @@ mod settings;
 mod signals;
 mod steer;
 mod takeover;
+mod unused;
 mod wait;
 
 pub use engine::{AddressSpace, Engine, ForkGuard};
 pub use pager::Rights;
 pub use settings::{Fallbacks, Settings, StorePlace};
+pub use unused::know_unused;
 
 /// Bytes in a page.
 pub const PAGE: usize = 4096;

@@ -19,8 +19,8 @@ const WANTED: usize = 1 << 40;
 const ALIGN: usize = QUANTUM;
 /// Free units that keep their pages: so many bytes, and while memory is not scarce
 /// one part of so many of what is in use.
-const KEPT_BYTES: usize = 4 << 20;
-const KEPT_PART: usize = 8;
+const KEPT_BYTES: usize = 5 << 20;
+const KEPT_PART: usize = 2;
 
 /// Why a pointer was not freed. Nothing has been changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,23 @@ pub struct HeapStats {
     pub metadata_bytes: usize,
     /// Bytes of free memory that keep their pages.
     pub kept_bytes: usize,
+    /// Objects that are spans of their own.
+    pub large_objects: usize,
+    /// Their bytes, of those in use.
+    pub large_bytes: usize,
+}
+
+/// How many objects of one class there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassStats {
+    /// Bytes of each.
+    pub size: usize,
+    /// Spans that hold them.
+    pub spans: usize,
+    /// Objects that are handed out or in a thread's cache.
+    pub used: usize,
+    /// Objects that there is room for besides.
+    pub free: usize,
 }
 
 /// An allocator over pages of `S`. Usable from any thread; made of atomics and locks
@@ -76,6 +93,8 @@ pub struct Heap<S> {
     /// Of these, empty ones that their classes keep.
     pub(crate) empty_bytes: AtomicUsize,
     metadata: AtomicUsize,
+    pub(crate) large_objects: AtomicUsize,
+    pub(crate) large_bytes: AtomicUsize,
 }
 
 impl<S> core::fmt::Debug for Heap<S> {
@@ -101,6 +120,8 @@ impl<S: PageSource> Heap<S> {
             span_bytes: AtomicUsize::new(0),
             empty_bytes: AtomicUsize::new(0),
             metadata: AtomicUsize::new(0),
+            large_objects: AtomicUsize::new(0),
+            large_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -162,10 +183,14 @@ impl<S: PageSource> Heap<S> {
     /// The class of the small object that is allocated at `addr`; none if none is.
     #[inline]
     fn class_at(&self, addr: usize) -> Option<usize> {
-        if !self.owns(addr) {
+        let len = self.len.load(Ordering::Acquire);
+        let offset = addr.wrapping_sub(self.base.load(Ordering::Relaxed));
+        if offset >= len {
             return None;
         }
-        let entry = self.entry(addr);
+        // SAFETY: the table has an entry for every unit of the region and is never freed.
+        let unit = unsafe { &*self.table.load(Ordering::Relaxed).add(offset / UNIT) };
+        let entry = Entry(unit.load(Ordering::Acquire));
         let class = entry.class();
         let geometry = GEOMETRY.get(class)?;
         let object = geometry.object_at(addr % UNIT + entry.unit() * UNIT)?;
@@ -224,7 +249,7 @@ impl<S: PageSource> Heap<S> {
 
     /// Gives units back that have been used. They keep their pages for a while.
     pub(crate) fn uncarve_used(&self, addr: usize, units: usize) {
-        let in_use = if self.source.is_scarce() { 0 } else { self.span_bytes.load(Ordering::Relaxed) };
+        let in_use = if self.source.is_scarce() { 0 } else { self.in_use.load(Ordering::Relaxed) };
         let most = (KEPT_BYTES + in_use / KEPT_PART) / UNIT;
         self.dirty.with(|dirty| dirty.keep(addr / UNIT, units));
         while let Some((first, units)) = self.dirty.with(|dirty| dirty.take_excess(most)) {
@@ -240,7 +265,7 @@ impl<S: PageSource> Heap<S> {
     /// Drops the pages of free units; whether there were any.
     pub(crate) fn cool(&self) -> bool {
         let mut dropped = false;
-        while let Some((first, units)) = self.dirty.with(Dirty::take_oldest) {
+        while let Some((first, units)) = self.dirty.with(|dirty| dirty.take_excess(0)) {
             self.discard(first, units);
             dropped = true;
         }
@@ -474,7 +499,22 @@ impl<S: PageSource> Heap<S> {
             span_bytes: self.span_bytes.load(Ordering::Relaxed),
             metadata_bytes: self.metadata.load(Ordering::Relaxed),
             kept_bytes: self.dirty.with(|dirty| dirty.units() * UNIT),
+            large_objects: self.large_objects.load(Ordering::Relaxed),
+            large_bytes: self.large_bytes.load(Ordering::Relaxed),
         }
+    }
+
+    /// Of the classes that have spans, in the order of their sizes. Each class is counted
+    /// at an instant of its own.
+    pub fn class_stats(&self) -> impl Iterator<Item = ClassStats> + '_ {
+        let counts = self.classes.iter().map(|class| class.with(|shelves| (shelves.spans, shelves.used)));
+        let classes = counts.zip(&GEOMETRY).map(|((spans, used), geometry)| ClassStats {
+            size: geometry.size as usize,
+            spans,
+            used,
+            free: spans * geometry.objects as usize - used,
+        });
+        classes.filter(|class| class.spans > 0)
     }
 
     /// Takes every lock, so that a fork finds the heap whole.
