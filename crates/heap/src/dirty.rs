@@ -60,6 +60,13 @@ impl Dirty {
         Some(start)
     }
 
+    /// The longest run, whole: where it begins, and its length.
+    pub(crate) fn take_longest(&mut self) -> Option<(usize, usize)> {
+        let (len, start) = self.by_len.last().copied()?;
+        self.remove(start);
+        Some((start, len))
+    }
+
     /// Takes exactly the `units` from `start` on, if a run begins there that has so many.
     pub(crate) fn take_at(&mut self, start: usize, units: usize) -> bool {
         let Some(len) = self.by_start.get(&start).copied().filter(|len| *len >= units) else { return false };

@@ -19,7 +19,7 @@ const WANTED: usize = 1 << 40;
 const ALIGN: usize = QUANTUM;
 /// Free units that keep their pages: so many bytes, and while memory is not scarce
 /// one part of so many of what is in use.
-const KEPT_BYTES: usize = 5 << 20;
+const KEPT_BYTES: usize = 11 << 19;
 const KEPT_PART: usize = 2;
 
 /// Why a pointer was not freed. Nothing has been changed.
@@ -206,7 +206,7 @@ impl<S: PageSource> Heap<S> {
                 return None;
             }
             let dirty = (contents == Contents::Any && align == 1)
-                .then(|| self.dirty.with(|dirty| dirty.take(units)))
+                .then(|| self.dirty.with(|dirty| dirty.take(units)).or_else(|| self.lengthened(units)))
                 .flatten();
             let first = dirty.or_else(|| {
                 self.extents.with(|extents| {
@@ -220,6 +220,21 @@ impl<S: PageSource> Heap<S> {
             first.map(|first| first * UNIT)
         };
         attempt().or_else(|| self.cool().then(attempt)?)
+    }
+
+    /// The longest run that keeps its pages, with units that follow it and have none.
+    fn lengthened(&self, units: usize) -> Option<usize> {
+        let (first, len) = self.dirty.with(Dirty::take_longest)?;
+        let follows = len < units
+            && self.extents.with(|extents| {
+                extents.take_at(first + len, units - len)
+                    && self.made_usable(extents, first + len, units - len)
+            });
+        if follows {
+            return Some(first);
+        }
+        self.dirty.with(|dirty| dirty.keep(first, len));
+        None
     }
 
     /// Takes exactly the `units` from `addr` on, if they are free; their bytes are any.
@@ -251,9 +266,13 @@ impl<S: PageSource> Heap<S> {
     pub(crate) fn uncarve_used(&self, addr: usize, units: usize) {
         let in_use = if self.source.is_scarce() { 0 } else { self.in_use.load(Ordering::Relaxed) };
         let most = (KEPT_BYTES + in_use / KEPT_PART) / UNIT;
-        self.dirty.with(|dirty| dirty.keep(addr / UNIT, units));
-        while let Some((first, units)) = self.dirty.with(|dirty| dirty.take_excess(most)) {
+        let mut excess = self.dirty.with(|dirty| {
+            dirty.keep(addr / UNIT, units);
+            dirty.take_excess(most)
+        });
+        while let Some((first, units)) = excess {
             self.discard(first, units);
+            excess = self.dirty.with(|dirty| dirty.take_excess(most));
         }
     }
 

@@ -9,7 +9,7 @@ use crate::span::{Kind, Small, Span};
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Empty spans that classes keep, in bytes, together.
-const EMPTY_BYTES: usize = 1 << 20;
+const EMPTY_BYTES: usize = 512 << 10;
 /// Objects in threads' caches hold whole spans back. Where less than one byte of so many
 /// is in use, in a heap at least so large, nothing is kept in caches.
 const SPARSE_PART: usize = 8;
