@@ -77,3 +77,9 @@ impl Drop for Block {
         unsafe { libc::free(self.start.as_ptr().cast()) };
     }
 }
+
+/// Locks the memory that a list uses; whether that was allowed.
+pub(crate) fn keep_in_memory(blocks: &[Block]) -> bool {
+    // SAFETY: the list's own memory; by the C name, which a preloaded library may define.
+    unsafe { libc::mlock(blocks.as_ptr().cast(), size_of_val(blocks)) == 0 }
+}

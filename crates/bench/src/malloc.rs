@@ -68,6 +68,14 @@ impl Sizes {
         }
     }
 
+    /// Blocks on their way between two threads.
+    fn queue(self) -> usize {
+        match self {
+            Self::Small | Self::Mixed => RING,
+            Self::Large => 8,
+        }
+    }
+
     fn thousands(self) -> usize {
         match self {
             Self::Small => 8000,
@@ -150,8 +158,7 @@ fn replace(live: &mut [Block], sizes: Sizes, calls: usize, random: &mut Random) 
     }
 }
 
-/// Blocks on their way: enough that neither side often waits, few enough to stay in a
-/// processor's cache.
+/// Blocks on their way at most: queues of small blocks are long, and of large ones short.
 const RING: usize = 256;
 
 /// One thread allocates, and another frees.
@@ -170,7 +177,7 @@ fn hand_over(sizes: Sizes, calls: usize, pair: u64) {
         scope.spawn(|| {
             let mut random = Random::new(pair);
             for call in 0..calls {
-                let slot = &ring[call % RING];
+                let slot = &ring[call % sizes.queue()];
                 let block = Block::new(sizes.pick(&mut random));
                 wait(slot, false);
                 slot.store(block.into_word(), Ordering::Release);
@@ -179,7 +186,7 @@ fn hand_over(sizes: Sizes, calls: usize, pair: u64) {
         scope.spawn(|| {
             let mut random = Random::new(pair);
             for call in 0..calls {
-                let slot = &ring[call % RING];
+                let slot = &ring[call % sizes.queue()];
                 let word = wait(slot, true);
                 // The same numbers, so the same lengths.
                 let block = Block::received(word, sizes.pick(&mut random));

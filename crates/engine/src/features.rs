@@ -2,12 +2,14 @@
 
 use crate::assistant::Assistant;
 use crate::core::{Limits, Live, Mechanism, Tally};
+use crate::error::OpenError;
 use crate::fork::{Descriptors, Estate, Kin};
 use crate::map::ZEROS;
 use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
-use crate::settings::{Settings, StorePlace};
+use crate::settings::{Scope, Settings, StorePlace};
 use crate::steer::Steering;
+use crate::voice::Voice;
 use crate::wait::Demand;
 use crate::{PAGE, ops};
 use rustix::event::{EventfdFlags, eventfd};
@@ -40,7 +42,7 @@ fn open_uffd(source: Source, device: Option<&OwnedFd>, want: Features) -> Result
     opened.map(|(uffd, _)| uffd)
 }
 
-fn open_arena(settings: &Settings, device: Option<&OwnedFd>) -> Result<Arena, String> {
+fn open_arena(settings: &Settings, device: Option<&OwnedFd>) -> Result<Arena, OpenError> {
     let sources: &[Source] = if settings.force.user_mode {
         &[Source::UserModeOnly]
     } else {
@@ -61,42 +63,42 @@ fn open_arena(settings: &Settings, device: Option<&OwnedFd>) -> Result<Arena, St
             }
         }
     }
-    Err(format!("no userfaultfd is to be had ({last}); 'outcore doctor' says how to enable it"))
+    Err(OpenError::Userfaultfd(last))
 }
 
 /// A ring, or threads where there is none, with its bit.
-fn open_aio(settings: &Settings, thread_starts: fn()) -> Result<(Aio, u64), String> {
+fn open_aio(settings: &Settings, thread_starts: fn()) -> Result<(Aio, u64), OpenError> {
     let depth = ops::MAX_OPS as u32;
     let ring = if settings.force.threads { Err(Errno::NOSYS) } else { Aio::ring(depth) };
     match ring {
         Ok(ring) => Ok((ring, feature::IO_URING)),
         Err(_) => {
             let pool = Aio::threads(depth, TRANSFER_THREADS, thread_starts);
-            Ok((pool.map_err(|error| format!("transfer threads cannot be started: {error}"))?, 0))
+            Ok((pool.map_err(failed("transfer threads cannot be started"))?, 0))
         }
     }
 }
 
-fn open_store(settings: &Settings, slots: u32, thread_starts: fn()) -> Result<(Store, u64), String> {
+fn open_store(settings: &Settings, slots: u32, thread_starts: fn()) -> Result<(Store, u64), OpenError> {
     let slots = u64::from(slots);
     match &settings.store {
         StorePlace::Memory => {
             let store = Store::memory(slots, PAGE);
-            Ok((store.map_err(|error| format!("the memory store cannot be mapped: {error}"))?, 0))
+            Ok((store.map_err(failed("the memory store cannot be mapped"))?, 0))
         }
         StorePlace::Directory(dir) => {
             let (aio, bit) = open_aio(settings, thread_starts)?;
             let options = FileOptions { dir, slots, page_size: PAGE };
-            Ok((Store::file(options, aio).map_err(|error| error.to_string())?, bit))
+            Ok((Store::file(options, aio).map_err(OpenError::Store)?, bit))
         }
     }
 }
 
-fn faulty(store: Store, settings: &Settings) -> Result<Store, String> {
+fn faulty(store: Store, settings: &Settings) -> Result<Store, OpenError> {
     match &settings.faults {
         None => Ok(store),
         Some(plan) => {
-            let plan: FaultPlan = plan.parse().map_err(|error| format!("OUTCORE_FAULTS: {error}"))?;
+            let plan: FaultPlan = plan.parse().map_err(|error| OpenError::Faults(format!("{error}")))?;
             Ok(store.with_faults(plan))
         }
     }
@@ -113,8 +115,8 @@ struct Means {
     kin: Option<Kin>,
 }
 
-fn failed(what: &'static str) -> impl Fn(Errno) -> String {
-    move |error| format!("{what}: {error}")
+fn failed(what: &'static str) -> impl Fn(Errno) -> OpenError {
+    move |error| OpenError::Kernel(what, error)
 }
 
 /// Opens everything. `frames` is the budget in pages; threads that are started call
@@ -124,7 +126,8 @@ pub(crate) fn open(
     frames: u32,
     slots: u32,
     thread_starts: fn(),
-) -> Result<(Live, u64), String> {
+    voice: Voice,
+) -> Result<(Live, u64), OpenError> {
     let (store, bits) = open_store(settings, slots, thread_starts)?;
     let places = frames.saturating_mul(4).max(16_384);
     let means = Means {
@@ -134,9 +137,10 @@ pub(crate) fn open(
         bits,
         pool: Pool::new(places, frames).map_err(failed("the frame pool cannot be reserved"))?,
         digester: Digester::random().map_err(failed("no randomness for the digest's key"))?,
-        kin: Kin::first(slots),
+        // What an instance pages is not inherited.
+        kin: if settings.scope == Scope::Process { Kin::first(slots) } else { None },
     };
-    open_by(settings, means)
+    open_by(settings, means, voice)
 }
 
 /// The same in a forked child, with what its parent left.
@@ -145,7 +149,8 @@ pub(crate) fn open_estate(
     mut estate: Estate,
     slots: u32,
     thread_starts: fn(),
-) -> Result<(Live, u64), String> {
+    voice: Voice,
+) -> Result<(Live, u64), OpenError> {
     let taken = estate.descriptors().map_err(failed("the parent's descriptors have not arrived"))?;
     let Descriptors { proc, file, device } = taken;
     let (store, bits) = match (file, estate.memory()) {
@@ -154,19 +159,20 @@ pub(crate) fn open_estate(
             (Store::of_file(file, direct, u64::from(slots), PAGE, aio), bit)
         }
         (None, Some(memory)) => (memory, 0),
-        (None, None) => return Err("the parent's store has not arrived".into()),
+        (None, None) => return Err(OpenError::Kernel("the parent's store has not arrived", Errno::BADMSG)),
     };
     let Estate { kin, pool, digester, .. } = estate;
-    open_by(settings, Means { proc, device, store, bits, pool, digester, kin: Some(kin) })
+    open_by(settings, Means { proc, device, store, bits, pool, digester, kin: Some(kin) }, voice)
 }
 
-fn open_by(settings: &Settings, means: Means) -> Result<(Live, u64), String> {
+fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64), OpenError> {
     let Means { proc, device, store, mut bits, pool, digester, kin } = means;
     let arena = open_arena(settings, device.as_ref())?;
     let more = |want| open_uffd(arena.source, device.as_ref(), want);
     let pool_side =
         more(pool_features(arena.mechanism)).map_err(failed("a second userfaultfd cannot be opened"))?;
-    let watched = more(Features::EVENT_FORK);
+    let forks = if settings.scope == Scope::Process { Features::EVENT_FORK } else { Features::empty() };
+    let watched = more(forks);
     let bell_is_watched = watched.is_ok();
     let bell = watched
         .or_else(|_| more(Features::empty()))
@@ -213,6 +219,7 @@ fn open_by(settings: &Settings, means: Means) -> Result<(Live, u64), String> {
         device: device.filter(|_| arena.source == Source::Device),
         dismissal: dismissal.map_err(failed("no eventfd"))?,
         limits: Limits {
+            scope: settings.scope,
             budget_bytes: settings.ram_bytes,
             next_sample: Instant::now(),
             overdraft: 0,
@@ -224,6 +231,8 @@ fn open_by(settings: &Settings, means: Means) -> Result<(Live, u64), String> {
         tally: Tally::default(),
         demand: Demand::default(),
         steering: Steering::new(),
+        voice,
+        stops: false,
     };
     Ok((live, bits))
 }

@@ -31,10 +31,11 @@ pub(crate) fn run(engine: &'static Engine, leash: Option<&Leash>) {
     let (frames, slots) = (core.pager.frame_limit(), core.pager.slots_total());
     let estate = core.estate.take();
     drop(core);
+    let (starts, voice) = (engine.thread_starts, engine.voice.clone());
     let succeeds = estate.is_some();
     let opened = match estate {
-        Some(estate) => features::open_estate(&engine.settings, estate, slots, engine.thread_starts),
-        None => features::open(&engine.settings, frames, slots, engine.thread_starts),
+        Some(estate) => features::open_estate(&engine.settings, estate, slots, starts, voice),
+        None => features::open(&engine.settings, frames, slots, starts, voice),
     };
     let (live, bits) = match opened {
         Ok(opened) => opened,
@@ -42,7 +43,7 @@ pub(crate) fn run(engine: &'static Engine, leash: Option<&Leash>) {
             die(&format!("a forked child was stopped, whose memory is paged: {reason}"))
         }
         Err(reason) => {
-            say(&format!("{reason}. The program runs without a RAM limit."));
+            say(&format!("{}. The program runs without a RAM limit.", reason.in_environment()));
             engine.set_stage(Stage::Off);
             return;
         }
@@ -173,7 +174,8 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
     guard
 }
 
-fn serve(engine: &'static Engine, mut guard: Option<Guard<'_>>) -> ! {
+/// Serves faults until it is asked to stop, which no engine of a process is.
+pub(crate) fn serve(engine: &Engine, mut guard: Option<Guard<'_>>) {
     let mut events = EventBuffer::new();
     let mut faults: Vec<PageNo> = Vec::with_capacity(MAX_READS * EventBuffer::CAPACITY);
     let mut wait = Wait::new();
@@ -181,6 +183,9 @@ fn serve(engine: &'static Engine, mut guard: Option<Guard<'_>>) -> ! {
         let mut core = engine.lock_core();
         let mut acted = turn(engine, &mut core, &mut events, &mut faults);
         let Core { pager, live: Some(live), .. } = &mut *core else { die("the pager thread lost its means") };
+        if live.stops {
+            return;
+        }
         // The followed thread goes on only when this one waits.
         acted &= !live.steering.holds_somebody_up();
         if !acted {
@@ -396,6 +401,8 @@ impl Live {
                     pager.add_area(range, rights);
                 }
                 Some(Request::HandOver(address)) => self.hand_over(address),
+                Some(Request::Cool(range)) => self.cool(pager, range),
+                Some(Request::Stop) => self.stops = true,
                 Some(Request::Manage(..)) | None => {}
             }
             // SAFETY: the doorbell's page is ours.
@@ -433,7 +440,7 @@ impl Live {
 
     /// Writes the numbers for whoever watches.
     fn publish(&mut self, pager: &Pager) {
-        let Some(record) = record() else { return };
+        let Some(record) = self.voice.record() else { return };
         let c = pager.counters();
         let t = &mut self.tally;
         t.peak_touched = t.peak_touched.max(pager.pages_touched());

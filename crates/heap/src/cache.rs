@@ -1,21 +1,23 @@
-#![expect(unsafe_code, reason = "made of zeroed memory")]
+#![expect(unsafe_code, reason = "made of zeroed memory; its places are found without a check")]
 //! What a thread keeps at hand.
 
-use crate::class::{CLASSES, LARGEST_SMALL, class_size};
+use crate::class::{CLASSES, class_of, class_size};
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 
 /// Objects in a bin at most.
 pub(crate) const BIN: usize = 128;
 /// Objects freed last among which one that is freed again is looked for at once.
-const LOOKED_AT: usize = 4;
-/// Places for objects: a power of two, so that no index lies outside.
-const SLOTS: usize = 4096;
+const LOOKED_AT: usize = 2;
+/// Bytes of the objects in a bin at most, if there are more than [`FEW`].
+const BIN_BYTES: usize = 128 << 10;
+/// So few are kept however long they are.
+const FEW: usize = 8;
 
-/// Objects that a thread keeps of a class: up to 32 KiB of them, two at least.
+/// Objects that a thread keeps of a class.
 const fn most(class: usize) -> usize {
-    let by_bytes = LARGEST_SMALL / class_size(class);
-    if by_bytes < 2 {
-        2
+    let by_bytes = BIN_BYTES / class_size(class);
+    if by_bytes < FEW {
+        FEW
     } else if by_bytes > BIN {
         BIN
     } else {
@@ -33,10 +35,12 @@ const BOTTOMS: [u16; CLASSES + 1] = {
     }
     bottoms
 };
-const _: () = assert!(BOTTOMS[CLASSES] as usize <= SLOTS);
+/// Places for objects.
+const SLOTS: usize = BOTTOMS[CLASSES] as usize;
 
-/// A stack among the slots.
+/// A stack among the slots. **Invariant**: `LOOKED_AT <= bottom <= top <= end <= SLOTS`.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(8))]
 struct Bin {
     /// The place above the object freed last.
     top: u16,
@@ -76,39 +80,50 @@ impl ThreadCache {
         cache
     }
 
+    /// An object of at least `size` bytes, at most [`crate::LARGEST_SMALL`], if there is
+    /// one: the one freed last, which is likely to be in RAM, and in the processor's cache.
     #[inline]
-    fn slot(&mut self, place: u16) -> &mut usize {
-        &mut self.slots[place as usize % SLOTS]
+    pub fn take(&mut self, size: usize) -> Option<usize> {
+        self.pop(class_of(size))
     }
 
-    /// The object freed last: it is likely to be in RAM, and in the processor's cache.
+    /// The object of a class that was freed last.
     #[inline]
     pub(crate) fn pop(&mut self, class: usize) -> Option<usize> {
-        let bin = &mut self.bins[class];
+        debug_assert!(class < CLASSES);
+        // SAFETY: classes are fewer than bins.
+        let bin = unsafe { self.bins.get_unchecked_mut(class) };
         if bin.top == bin.bottom {
             return None;
         }
-        bin.top -= 1;
-        let top = bin.top;
-        Some(*self.slot(top))
+        let top = bin.top - 1;
+        bin.top = top;
+        // SAFETY: below what was the top, which is within the slots.
+        Some(unsafe { *self.slots.get_unchecked(top as usize) })
     }
 
     /// Keeps a free object; false when the bin is at its limit, or seems to have it
     /// already: see [`Self::holds`].
     #[inline]
     pub(crate) fn push(&mut self, class: usize, addr: usize) -> bool {
-        let Bin { top, end, .. } = self.bins[class];
-        // Of a short bin the neighbour's places are looked at too: what is in them does
-        // no harm.
-        let mut seen = top == end;
-        for back in 1..=LOOKED_AT as u16 {
-            seen |= *self.slot(top.wrapping_sub(back)) == addr;
-        }
-        if seen {
+        debug_assert!(class < CLASSES);
+        // SAFETY: classes are fewer than bins.
+        let bin = unsafe { self.bins.get_unchecked_mut(class) };
+        let top = bin.top as usize;
+        if bin.top == bin.end {
             return false;
         }
-        *self.slot(top) = addr;
-        self.bins[class].top = top + 1;
+        for back in 1..=LOOKED_AT {
+            // Of a short bin the neighbour's places are looked at too: what is in them
+            // does no harm.
+            // SAFETY: bins begin at least so far from the first slot.
+            if unsafe { *self.slots.get_unchecked(top - back) } == addr {
+                return false;
+            }
+        }
+        // SAFETY: below the end, which is within the slots or behind the last.
+        unsafe { *self.slots.get_unchecked_mut(top) = addr };
+        bin.top += 1;
         true
     }
 

@@ -6,23 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 /// fault for each. Units by number, as in [`crate::extents::Extents`].
 #[derive(Debug)]
 pub(crate) struct Dirty {
-    /// Length and age of the run that begins there.
-    by_start: BTreeMap<usize, (usize, u64)>,
+    /// The length of the run that begins there.
+    by_start: BTreeMap<usize, usize>,
     by_len: BTreeSet<(usize, usize)>,
-    by_age: BTreeMap<u64, usize>,
     units: usize,
-    clock: u64,
 }
 
 impl Dirty {
     pub(crate) const fn new() -> Self {
-        Self {
-            by_start: BTreeMap::new(),
-            by_len: BTreeSet::new(),
-            by_age: BTreeMap::new(),
-            units: 0,
-            clock: 0,
-        }
+        Self { by_start: BTreeMap::new(), by_len: BTreeSet::new(), units: 0 }
     }
 
     /// How many there are.
@@ -32,18 +24,15 @@ impl Dirty {
 
     fn insert(&mut self, start: usize, len: usize) {
         if len > 0 {
-            self.clock += 1;
-            self.by_start.insert(start, (len, self.clock));
+            self.by_start.insert(start, len);
             self.by_len.insert((len, start));
-            self.by_age.insert(self.clock, start);
             self.units += len;
         }
     }
 
     fn remove(&mut self, start: usize) -> Option<usize> {
-        let (len, age) = self.by_start.remove(&start)?;
+        let len = self.by_start.remove(&start)?;
         self.by_len.remove(&(len, start));
-        self.by_age.remove(&age);
         self.units -= len;
         Some(len)
     }
@@ -53,8 +42,7 @@ impl Dirty {
         if let Some(len) = self.remove(start + units) {
             units += len;
         }
-        if let Some((before, (len, _))) = self.by_start.range(..start).next_back().map(|(s, run)| (*s, *run))
-        {
+        if let Some((before, len)) = self.by_start.range(..start).next_back().map(|(s, l)| (*s, *l)) {
             debug_assert!(before + len <= start, "units are given back once");
             if before + len == start {
                 self.remove(before);
@@ -72,31 +60,36 @@ impl Dirty {
         Some(start)
     }
 
+    /// The longest run, whole: where it begins, and its length.
+    pub(crate) fn take_longest(&mut self) -> Option<(usize, usize)> {
+        let (len, start) = self.by_len.last().copied()?;
+        self.remove(start);
+        Some((start, len))
+    }
+
     /// Takes exactly the `units` from `start` on, if a run begins there that has so many.
     pub(crate) fn take_at(&mut self, start: usize, units: usize) -> bool {
-        let Some((len, _)) = self.by_start.get(&start).copied().filter(|(len, _)| *len >= units) else {
-            return false;
-        };
+        let Some(len) = self.by_start.get(&start).copied().filter(|len| *len >= units) else { return false };
         self.remove(start);
         self.insert(start + units, len - units);
         true
     }
 
-    /// The run that was changed longest ago: where it begins, and its length.
-    pub(crate) fn take_oldest(&mut self) -> Option<(usize, usize)> {
-        let start = *self.by_age.first_key_value()?.1;
-        Some((start, self.remove(start)?))
-    }
-
-    /// The same, if there are more units than `most`.
+    /// Of the longest run, the end by which there are more units than `most`: where that
+    /// begins, and its length. Runs that are often needed are short.
     pub(crate) fn take_excess(&mut self, most: usize) -> Option<(usize, usize)> {
-        if self.units > most { self.take_oldest() } else { None }
+        let excess = self.units.checked_sub(most).filter(|excess| *excess > 0)?;
+        let (len, start) = self.by_len.last().copied()?;
+        let taken = len.min(excess);
+        self.remove(start);
+        self.insert(start, len - taken);
+        Some((start + len - taken, taken))
     }
 
     /// Whether a unit is here.
     pub(crate) fn has(&self, unit: usize) -> bool {
         let before = self.by_start.range(..=unit).next_back();
-        before.is_some_and(|(start, (len, _))| unit < start + len)
+        before.is_some_and(|(start, len)| unit < start + len)
     }
 }
 
@@ -139,10 +132,14 @@ mod tests {
                         }
                     }
                     2 => {
-                        let taken = dirty.take_excess(plain.len().saturating_sub(1));
-                        prop_assert_eq!(taken.is_some(), !plain.is_empty());
-                        if let Some((start, len)) = taken {
-                            prop_assert!(runs(&plain).contains(&(len, start)));
+                        let most = plain.len().saturating_sub(len);
+                        let longest = runs(&plain).into_iter().max();
+                        let expected = longest.map(|(longest, start)| {
+                            let taken = longest.min(plain.len() - most);
+                            (start + longest - taken, taken)
+                        });
+                        prop_assert_eq!(dirty.take_excess(most), expected);
+                        if let Some((start, len)) = expected {
                             plain.retain(|unit| !(start..start + len).contains(unit));
                         }
                     }
@@ -154,7 +151,7 @@ mod tests {
                 }
                 prop_assert_eq!(dirty.units(), plain.len());
                 prop_assert_eq!(&runs(&plain).into_iter().collect::<BTreeSet<_>>(), &dirty.by_len);
-                prop_assert_eq!(dirty.by_age.len(), dirty.by_start.len());
+                prop_assert_eq!(dirty.by_len.len(), dirty.by_start.len());
                 prop_assert!((0..50).all(|unit| dirty.has(unit) == plain.contains(&unit)));
             }
         }

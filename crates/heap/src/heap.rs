@@ -19,8 +19,8 @@ const WANTED: usize = 1 << 40;
 const ALIGN: usize = QUANTUM;
 /// Free units that keep their pages: so many bytes, and while memory is not scarce
 /// one part of so many of what is in use.
-const KEPT_BYTES: usize = 4 << 20;
-const KEPT_PART: usize = 8;
+const KEPT_BYTES: usize = 11 << 19;
+const KEPT_PART: usize = 2;
 
 /// Why a pointer was not freed. Nothing has been changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,17 +54,34 @@ pub struct HeapStats {
     pub metadata_bytes: usize,
     /// Bytes of free memory that keep their pages.
     pub kept_bytes: usize,
+    /// Objects that are spans of their own.
+    pub large_objects: usize,
+    /// Their bytes, of those in use.
+    pub large_bytes: usize,
+}
+
+/// How many objects of one class there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassStats {
+    /// Bytes of each.
+    pub size: usize,
+    /// Spans that hold them.
+    pub spans: usize,
+    /// Objects that are handed out or in a thread's cache.
+    pub used: usize,
+    /// Objects that there is room for besides.
+    pub free: usize,
 }
 
 /// An allocator over pages of `S`. Usable from any thread; made of atomics and locks
 /// that need no initialisation, so that it can be a `static` that is used before `main`.
 #[repr(C)]
 pub struct Heap<S> {
-    base: AtomicUsize,
+    pub(crate) base: AtomicUsize,
     /// 0 until the region is reserved.
-    len: AtomicUsize,
+    pub(crate) len: AtomicUsize,
     /// What is known of each unit. A large object is entered with its first unit only.
-    table: AtomicPtr<AtomicU64>,
+    pub(crate) table: AtomicPtr<AtomicU64>,
     pub(crate) source: S,
     start: Locked<()>,
     pub(crate) extents: Locked<Extents>,
@@ -76,6 +93,8 @@ pub struct Heap<S> {
     /// Of these, empty ones that their classes keep.
     pub(crate) empty_bytes: AtomicUsize,
     metadata: AtomicUsize,
+    pub(crate) large_objects: AtomicUsize,
+    pub(crate) large_bytes: AtomicUsize,
 }
 
 impl<S> core::fmt::Debug for Heap<S> {
@@ -101,6 +120,8 @@ impl<S: PageSource> Heap<S> {
             span_bytes: AtomicUsize::new(0),
             empty_bytes: AtomicUsize::new(0),
             metadata: AtomicUsize::new(0),
+            large_objects: AtomicUsize::new(0),
+            large_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -162,10 +183,14 @@ impl<S: PageSource> Heap<S> {
     /// The class of the small object that is allocated at `addr`; none if none is.
     #[inline]
     fn class_at(&self, addr: usize) -> Option<usize> {
-        if !self.owns(addr) {
+        let len = self.len.load(Ordering::Acquire);
+        let offset = addr.wrapping_sub(self.base.load(Ordering::Relaxed));
+        if offset >= len {
             return None;
         }
-        let entry = self.entry(addr);
+        // SAFETY: the table has an entry for every unit of the region and is never freed.
+        let unit = unsafe { &*self.table.load(Ordering::Relaxed).add(offset / UNIT) };
+        let entry = Entry(unit.load(Ordering::Acquire));
         let class = entry.class();
         let geometry = GEOMETRY.get(class)?;
         let object = geometry.object_at(addr % UNIT + entry.unit() * UNIT)?;
@@ -187,7 +212,7 @@ impl<S: PageSource> Heap<S> {
                 return None;
             }
             let dirty = (contents == Contents::Any && align == 1)
-                .then(|| self.dirty.with(|dirty| dirty.take(units)))
+                .then(|| self.dirty.with(|dirty| dirty.take(units)).or_else(|| self.lengthened(units)))
                 .flatten();
             let first = dirty.or_else(|| {
                 self.extents.with(|extents| {
@@ -201,6 +226,21 @@ impl<S: PageSource> Heap<S> {
             first.map(|first| first * UNIT)
         };
         attempt().or_else(|| self.cool().then(attempt)?)
+    }
+
+    /// The longest run that keeps its pages, with units that follow it and have none.
+    fn lengthened(&self, units: usize) -> Option<usize> {
+        let (first, len) = self.dirty.with(Dirty::take_longest)?;
+        let follows = len < units
+            && self.extents.with(|extents| {
+                extents.take_at(first + len, units - len)
+                    && self.made_usable(extents, first + len, units - len)
+            });
+        if follows {
+            return Some(first);
+        }
+        self.dirty.with(|dirty| dirty.keep(first, len));
+        None
     }
 
     /// Takes exactly the `units` from `addr` on, if they are free; their bytes are any.
@@ -230,11 +270,15 @@ impl<S: PageSource> Heap<S> {
 
     /// Gives units back that have been used. They keep their pages for a while.
     pub(crate) fn uncarve_used(&self, addr: usize, units: usize) {
-        let in_use = if self.source.is_scarce() { 0 } else { self.span_bytes.load(Ordering::Relaxed) };
+        let in_use = if self.source.is_scarce() { 0 } else { self.in_use.load(Ordering::Relaxed) };
         let most = (KEPT_BYTES + in_use / KEPT_PART) / UNIT;
-        self.dirty.with(|dirty| dirty.keep(addr / UNIT, units));
-        while let Some((first, units)) = self.dirty.with(|dirty| dirty.take_excess(most)) {
+        let mut excess = self.dirty.with(|dirty| {
+            dirty.keep(addr / UNIT, units);
+            dirty.take_excess(most)
+        });
+        while let Some((first, units)) = excess {
             self.discard(first, units);
+            excess = self.dirty.with(|dirty| dirty.take_excess(most));
         }
     }
 
@@ -246,7 +290,7 @@ impl<S: PageSource> Heap<S> {
     /// Drops the pages of free units; whether there were any.
     pub(crate) fn cool(&self) -> bool {
         let mut dropped = false;
-        while let Some((first, units)) = self.dirty.with(Dirty::take_oldest) {
+        while let Some((first, units)) = self.dirty.with(|dirty| dirty.take_excess(0)) {
             self.discard(first, units);
             dropped = true;
         }
@@ -480,7 +524,22 @@ impl<S: PageSource> Heap<S> {
             span_bytes: self.span_bytes.load(Ordering::Relaxed),
             metadata_bytes: self.metadata.load(Ordering::Relaxed),
             kept_bytes: self.dirty.with(|dirty| dirty.units() * UNIT),
+            large_objects: self.large_objects.load(Ordering::Relaxed),
+            large_bytes: self.large_bytes.load(Ordering::Relaxed),
         }
+    }
+
+    /// Of the classes that have spans, in the order of their sizes. Each class is counted
+    /// at an instant of its own.
+    pub fn class_stats(&self) -> impl Iterator<Item = ClassStats> + '_ {
+        let counts = self.classes.iter().map(|class| class.with(|shelves| (shelves.spans, shelves.used)));
+        let classes = counts.zip(&GEOMETRY).map(|((spans, used), geometry)| ClassStats {
+            size: geometry.size as usize,
+            spans,
+            used,
+            free: spans * geometry.objects as usize - used,
+        });
+        classes.filter(|class| class.spans > 0)
     }
 
     /// Takes every lock, so that a fork finds the heap whole.

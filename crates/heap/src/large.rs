@@ -41,8 +41,20 @@ impl<S: PageSource> Heap<S> {
     fn place(&self, len: usize, units: usize, align: usize, contents: Contents) -> Option<&'static Span> {
         let start = self.carve(units, align, len, contents)?;
         let large = Large { len: AtomicUsize::new(len), units: AtomicUsize::new(units) };
-        self.in_use.fetch_add(len, Relaxed);
+        self.count_large(1, len);
         Some(self.enter(start, Kind::Large(large), 1, len))
+    }
+
+    fn count_large(&self, objects: usize, bytes: usize) {
+        self.in_use.fetch_add(bytes, Relaxed);
+        self.large_bytes.fetch_add(bytes, Relaxed);
+        self.large_objects.fetch_add(objects, Relaxed);
+    }
+
+    fn uncount_large(&self, objects: usize, bytes: usize) {
+        self.in_use.fetch_sub(bytes, Relaxed);
+        self.large_bytes.fetch_sub(bytes, Relaxed);
+        self.large_objects.fetch_sub(objects, Relaxed);
     }
 
     pub(crate) fn free_large(
@@ -59,7 +71,7 @@ impl<S: PageSource> Heap<S> {
         }
         let (len, units) = (large.len.load(Relaxed), large.units.load(Relaxed));
         let used = len.div_ceil(UNIT);
-        self.in_use.fetch_sub(len, Relaxed);
+        self.uncount_large(1, len);
         self.end_span(span, len);
         self.uncarve(addr + used * UNIT, units - used);
         self.uncarve_used(addr, used);
@@ -81,7 +93,7 @@ impl<S: PageSource> Heap<S> {
             unsafe { ptr::copy_nonoverlapping(ptr::with_exposed_provenance(start), to, len) };
         }
         self.untell(span, 1);
-        self.in_use.fetch_sub(len, Relaxed);
+        self.uncount_large(1, len);
         self.end_span(span, len);
         self.uncarve(start + used * UNIT, units - used);
         if relocated {
@@ -116,7 +128,7 @@ impl<S: PageSource> Heap<S> {
             large.units.store(needed, Relaxed);
         }
         large.len.store(wanted, Relaxed);
-        self.in_use.fetch_add(wanted - len, Relaxed);
+        self.count_large(0, wanted - len);
         self.span_bytes.fetch_add(wanted - len, Relaxed);
         true
     }
@@ -126,7 +138,7 @@ impl<S: PageSource> Heap<S> {
         self.source.discard(span.start + wanted, len.next_multiple_of(UNIT) - wanted);
         self.source.renounce(len - wanted);
         large.len.store(wanted, Relaxed);
-        self.in_use.fetch_sub(len - wanted, Relaxed);
+        self.uncount_large(0, len - wanted);
         self.span_bytes.fetch_sub(len - wanted, Relaxed);
         let (units, kept) = (large.units.load(Relaxed), wanted.div_ceil(UNIT) * HEADROOM);
         if units > kept {

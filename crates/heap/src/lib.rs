@@ -20,10 +20,10 @@
 //! **Invariant: what is in the extents reads as zeros.** Everything is discarded before
 //! it returns there, so large zeroed allocations clear nothing.
 //!
-//! **Invariant: what is free and kept is bounded**: 4 MiB of units with their pages, an
-//! eighth of what is in use besides while memory is not scarce; 2 MiB of empty spans; 32 KiB
-//! of a class in a thread's cache, and nothing where objects in caches would hold back
-//! spans that are empty otherwise.
+//! **Invariant: what is free and kept is bounded**: 5.5 MiB of units with their pages, half
+//! as much as is in use besides while memory is not scarce; 512 KiB of empty spans; 128 objects
+//! of a class in a thread's cache, and of large ones at most 128 KiB or eight. Where most
+//! of the memory held is free, caches are emptied, as they hold back whole spans.
 //!
 //! Lock order: the start lock, then one class, then the units that keep their pages, then
 //! the extents.
@@ -43,15 +43,17 @@ mod shelves;
 mod small;
 mod source;
 mod span;
+mod teardown;
 mod unused;
 
 pub use anonymous::Anonymous;
 pub use cache::ThreadCache;
 pub use class::{CLASSES, LARGEST_SMALL, class_of, class_size, span_len};
+pub use extents::Extents;
 pub use family::{
     AllocError, BadFree, BlockInfo, BlockState, Choice, Families, FamiliesReport, Family, FamilyId,
     FamilyInfo, FamilyStats, Json, Layout, Lent, Location, ObjectCache, Options, OptionsError, Owned,
     PageInfo, RegisterError, UsageReport, Violation, Walk,
 };
-pub use heap::{FreeError, Heap, HeapStats};
+pub use heap::{ClassStats, FreeError, Heap, HeapStats};
 pub use source::PageSource;

@@ -15,6 +15,9 @@ const LOOKED_AT: usize = 8;
 pub(crate) struct Shelves {
     shelves: [Vec<&'static Span>; SHELVES],
     empty: Option<&'static Span>,
+    /// All spans of the class, full ones included, and the objects used in them.
+    pub(crate) spans: usize,
+    pub(crate) used: usize,
 }
 
 pub(crate) fn small(span: &Span) -> &Small {
@@ -38,7 +41,7 @@ fn shelf_of(objects: u32, used: u32) -> u8 {
 
 impl Shelves {
     pub(crate) const fn new() -> Self {
-        Self { shelves: [const { Vec::new() }; SHELVES], empty: None }
+        Self { shelves: [const { Vec::new() }; SHELVES], empty: None, spans: 0, used: 0 }
     }
 
     /// The span to allocate from; about the fullest.
@@ -62,6 +65,7 @@ impl Shelves {
     pub(crate) fn add(&mut self, span: &'static Span) {
         debug_assert!(self.empty.is_none(), "a span is made when no other has room");
         small(span).shelf.store(EMPTY, Relaxed);
+        self.spans += 1;
         self.empty = Some(span);
     }
 
@@ -71,6 +75,7 @@ impl Shelves {
     pub(crate) fn change(&mut self, span: &'static Span, used: u32) -> Option<&'static Span> {
         let small = small(span);
         let (from, to) = (small.shelf.load(Relaxed), shelf_of(small.objects(), used));
+        self.used = self.used + used as usize - small.used.load(Relaxed) as usize;
         small.used.store(used, Relaxed);
         if from == to {
             return None;
@@ -82,7 +87,11 @@ impl Shelves {
             shelf => self.unshelve(shelf, small.place.load(Relaxed)),
         }
         match to {
-            EMPTY => self.empty.replace(span),
+            EMPTY => {
+                let before = self.empty.replace(span);
+                self.spans -= usize::from(before.is_some());
+                before
+            }
             FULL => None,
             shelf => {
                 let shelf = &mut self.shelves[shelf as usize];
@@ -103,6 +112,7 @@ impl Shelves {
 
     /// The empty span, to be dropped.
     pub(crate) fn take_empty(&mut self) -> Option<&'static Span> {
+        self.spans -= usize::from(self.empty.is_some());
         self.empty.take()
     }
 }

@@ -9,7 +9,7 @@ use crate::span::{Kind, Small, Span};
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Empty spans that classes keep, in bytes, together.
-const EMPTY_BYTES: usize = 2 << 20;
+const EMPTY_BYTES: usize = 512 << 10;
 /// Objects in threads' caches hold whole spans back. Where less than one byte of so many
 /// is in use, in a heap at least so large, nothing is kept in caches.
 const SPARSE_PART: usize = 8;
@@ -112,7 +112,7 @@ impl<S: PageSource> Heap<S> {
         if cache.holds(class, addr) {
             return Err(FreeError::AlreadyFree(addr));
         }
-        if self.is_sparse() {
+        if self.is_sparse(cache) {
             let flushed = self.flush(cache);
             cache.close();
             return flushed.and(self.give_back(class, &[addr]));
@@ -123,10 +123,12 @@ impl<S: PageSource> Heap<S> {
         result
     }
 
-    /// Whether most of what is held is free.
-    fn is_sparse(&self) -> bool {
-        let held = self.span_bytes.load(Relaxed);
-        held > SPARSE_BYTES && self.in_use.load(Relaxed) < held / SPARSE_PART
+    /// Whether most of what is held is free, or in this cache.
+    fn is_sparse(&self, cache: &ThreadCache) -> bool {
+        let (held, in_use) = (self.span_bytes.load(Relaxed), self.in_use.load(Relaxed));
+        held > SPARSE_BYTES
+            && in_use < held / 2
+            && in_use.saturating_sub(cache.kept_bytes()) < held / SPARSE_PART
     }
 
     /// Returns objects of a class, at most a binful, to their spans; drops the spans
@@ -138,10 +140,17 @@ impl<S: PageSource> Heap<S> {
         let (mut result, mut freed) = (Ok(()), 0);
         let mut emptied = [None; BIN];
         self.classes[class].with(|shelves| {
-            for (addr, emptied) in objects.iter().zip(&mut emptied) {
-                match self.give_back_one(shelves, class, *addr) {
-                    Ok(span) => (*emptied, freed) = (span, freed + 1),
-                    Err(error) => result = Err(error),
+            let mut rest = objects;
+            for emptied in &mut emptied {
+                let Some(first) = rest.first() else { break };
+                let run;
+                (run, rest) = self.give_back_run(class, *first, rest, &mut result);
+                let Some((span, count)) = run else { continue };
+                freed += count as usize;
+                *emptied = self.change(shelves, span, small(span).used.load(Relaxed) - count);
+                // Under the class's lock, so that no double free finds it any more.
+                if let Some(span) = *emptied {
+                    self.untell(span, span_len(class) / UNIT);
                 }
             }
         });
@@ -150,27 +159,41 @@ impl<S: PageSource> Heap<S> {
         result
     }
 
-    fn give_back_one(
+    /// Frees the first of `objects`, and those of the same span that follow it: the span,
+    /// how many they were, and the others. An object that is none any more is an error and
+    /// is passed over.
+    #[inline]
+    fn give_back_run<'a>(
         &self,
-        shelves: &mut Shelves,
         class: usize,
-        addr: usize,
-    ) -> Result<Option<&'static Span>, FreeError> {
+        first: usize,
+        objects: &'a [usize],
+        result: &mut Result<(), FreeError>,
+    ) -> (Option<(&'static Span, u32)>, &'a [usize]) {
         // It was an object when it was freed; if it no longer is, its span went when it
         // was freed another time.
-        let again = FreeError::AlreadyFree(addr);
-        let span = self.span_of(addr).map_err(|_| again)?;
-        let (small, bitmap) = span.small().filter(|(small, _)| small.class == class).ok_or(again)?;
-        let object = GEOMETRY[class].object_at(addr - span.start);
-        if !object.is_some_and(|object| bitmap.free(object)) {
-            return Err(again);
+        let span = self.span_of(first).ok();
+        let Some((span, (_, bitmap))) =
+            span.and_then(|span| Some((span, span.small().filter(|(small, _)| small.class == class)?)))
+        else {
+            *result = Err(FreeError::AlreadyFree(first));
+            return (None, &objects[1..]);
+        };
+        let (geometry, len) = (&GEOMETRY[class], span_len(class));
+        let (mut count, mut seen) = (0, 0);
+        for addr in objects {
+            let offset = addr.wrapping_sub(span.start);
+            if offset >= len {
+                break;
+            }
+            seen += 1;
+            if geometry.object_at(offset).is_some_and(|object| bitmap.free(object)) {
+                count += 1;
+            } else {
+                *result = Err(FreeError::AlreadyFree(*addr));
+            }
         }
-        let emptied = self.change(shelves, span, small.used.load(Relaxed) - 1);
-        // Under the class's lock, so that no double free finds it any more.
-        if let Some(span) = emptied {
-            self.untell(span, span_len(class) / UNIT);
-        }
-        Ok(emptied)
+        ((count > 0).then_some((span, count)), &objects[seen..])
     }
 
     fn drop_small(&self, span: &'static Span) {

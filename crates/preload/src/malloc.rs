@@ -14,7 +14,7 @@ use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use engine::PAGE;
-use heap::{FreeError, Heap, ThreadCache};
+use heap::{FreeError, Heap, LARGEST_SMALL, ThreadCache};
 use libc::size_t;
 
 static PAGED: Heap<EngineSource> = Heap::new(EngineSource);
@@ -126,9 +126,13 @@ pub(crate) fn is_the_pager_thread() -> bool {
 }
 
 #[inline]
-fn server(caller: Caller) -> Server {
+fn is_served_resident(caller: Caller) -> bool {
     let [start, len] = [0, 1].map(|index| SERVED_RESIDENT[index].load(Ordering::Relaxed));
-    if caller.0.wrapping_sub(start) < len {
+    caller.0.wrapping_sub(start) < len
+}
+
+fn server(caller: Caller) -> Server {
+    if is_served_resident(caller) {
         return Server::Resident;
     }
     match tls::get() {
@@ -211,7 +215,7 @@ fn or_out_of_memory(object: *mut u8) -> *mut c_void {
     object.cast()
 }
 
-#[inline]
+#[cold]
 fn allocate(size: usize, align: usize, caller: Caller) -> *mut c_void {
     or_out_of_memory(match server(caller) {
         Server::Paged(cache) => PAGED.alloc(cache, size, align),
@@ -234,6 +238,13 @@ fn misuse(call: &str, error: FreeError, object: *mut c_void) -> ! {
 
 #[inline]
 extern "C" fn malloc_for(size: size_t, caller: Caller) -> *mut c_void {
+    let slot = tls::get();
+    if slot > PAGER_THREAD && size <= LARGEST_SMALL && !is_served_resident(caller) {
+        // SAFETY: as in `cache_in`.
+        if let Some(object) = unsafe { (*(slot as *mut ThreadCache)).take(size) } {
+            return object as *mut c_void;
+        }
+    }
     allocate(size, ALIGN, caller)
 }
 
@@ -277,7 +288,7 @@ extern "C" fn memalign_for(align: size_t, size: size_t, caller: Caller) -> *mut 
 }
 
 /// Frees. What a thread's cache has room for needs no more than that.
-#[inline]
+#[inline(always)]
 unsafe fn release(object: *mut c_void) {
     let slot = tls::get();
     if slot > PAGER_THREAD {
@@ -287,7 +298,7 @@ unsafe fn release(object: *mut c_void) {
         }
     }
     // SAFETY: as the caller's.
-    unsafe { release_other(object) }
+    unsafe { release_other(object) };
 }
 
 /// Memory that the dynamic linker handed out before this library was there is ignored: it
@@ -411,10 +422,23 @@ extern "C" fn malloc_usable_size(object: *mut c_void) -> size_t {
     PAGED.usable_size(addr).or_else(|| RESIDENT.usable_size(addr)).unwrap_or(0)
 }
 
-/// malloc_trim(3): most of what is free has been given back already.
+/// malloc_trim(3): what this thread keeps goes back as well. 1 if anything was given back.
 #[unsafe(no_mangle)]
 extern "C" fn malloc_trim(_pad: size_t) -> c_int {
+    let _errno = errno::Kept::now();
+    flush_own();
     c_int::from(PAGED.trim())
+}
+
+/// Gives back what this thread keeps, so that what is counted is what the program has.
+fn flush_own() {
+    let flushed = match cache() {
+        Some(cache) => PAGED.flush(cache),
+        None => Ok(()),
+    };
+    if let Err(error) = flushed {
+        misuse("free()", error, null_mut());
+    }
 }
 
 /// mallopt(3): no parameter of glibc's has a meaning here; none is an error.
@@ -423,15 +447,23 @@ extern "C" fn mallopt(_parameter: c_int, _value: c_int) -> c_int {
     1
 }
 
-/// mallinfo2(3): the bytes of spans as arena, of objects as used, of the rest as free.
+/// mallinfo2(3): `arena`, the bytes of spans; `uordblks`, of the objects in use, those of
+/// at least 33 KiB also as `hblkhd` and their number as `hblks`; `fordblks`, the rest of
+/// the spans and what is kept for reuse, the latter also as `keepcost`. What other threads
+/// keep counts as in use.
 #[unsafe(no_mangle)]
 extern "C" fn mallinfo2() -> libc::mallinfo2 {
+    let _errno = errno::Kept::now();
+    flush_own();
     let stats = PAGED.stats();
     // SAFETY: a struct of integers.
     let mut info: libc::mallinfo2 = unsafe { core::mem::zeroed() };
-    info.arena = stats.span_bytes;
+    info.arena = stats.span_bytes + stats.kept_bytes;
+    info.hblks = stats.large_objects;
+    info.hblkhd = stats.large_bytes;
     info.uordblks = stats.in_use_bytes;
-    info.fordblks = stats.span_bytes.saturating_sub(stats.in_use_bytes);
+    info.fordblks = info.arena.saturating_sub(stats.in_use_bytes);
+    info.keepcost = stats.kept_bytes;
     info
 }
 
@@ -443,26 +475,65 @@ extern "C" fn mallinfo() -> libc::mallinfo {
     // SAFETY: a struct of integers.
     let mut info: libc::mallinfo = unsafe { core::mem::zeroed() };
     info.arena = narrow(wide.arena);
+    info.hblks = narrow(wide.hblks);
+    info.hblkhd = narrow(wide.hblkhd);
     info.uordblks = narrow(wide.uordblks);
     info.fordblks = narrow(wide.fordblks);
+    info.keepcost = narrow(wide.keepcost);
     info
 }
 
-/// malloc_stats(3).
+/// malloc_stats(3), on standard error.
 #[unsafe(no_mangle)]
 extern "C" fn malloc_stats() {
+    let _errno = errno::Kept::now();
+    flush_own();
     let stats = PAGED.stats();
     crate::start::complain(&format!(
-        "{} bytes in use in {} spans of {} bytes; {} bytes of metadata about them",
-        stats.in_use_bytes, stats.spans, stats.span_bytes, stats.metadata_bytes
+        "malloc: {} bytes in use, {} of them in {} large objects; {} spans of {} bytes; {} bytes kept for \
+         reuse; {} bytes of metadata",
+        stats.in_use_bytes,
+        stats.large_bytes,
+        stats.large_objects,
+        stats.spans,
+        stats.span_bytes,
+        stats.kept_bytes,
+        stats.metadata_bytes
     ));
 }
 
-/// malloc_info(3): not offered.
+/// malloc_info(3): one element for each size of objects that there are spans of, and the
+/// totals that malloc_stats(3) prints.
 #[unsafe(no_mangle)]
-extern "C" fn malloc_info(_options: c_int, _stream: *mut libc::FILE) -> c_int {
-    errno::set(libc::ENOSYS);
-    -1
+unsafe extern "C" fn malloc_info(options: c_int, stream: *mut libc::FILE) -> c_int {
+    if options != 0 || stream.is_null() {
+        errno::set(libc::EINVAL);
+        return -1;
+    }
+    flush_own();
+    let stats = PAGED.stats();
+    let mut text = String::from("<malloc version=\"outcore-1\">\n<sizes>\n");
+    for class in PAGED.class_stats() {
+        text.push_str(&format!(
+            "<size bytes=\"{}\" spans=\"{}\" used=\"{}\" free=\"{}\"/>\n",
+            class.size, class.spans, class.used, class.free
+        ));
+    }
+    text.push_str(&format!(
+        "</sizes>\n<large count=\"{}\" bytes=\"{}\"/>\n<total type=\"in use\" bytes=\"{}\"/>\n<total \
+         type=\"spans\" count=\"{}\" bytes=\"{}\"/>\n<total type=\"kept\" bytes=\"{}\"/>\n<total \
+         type=\"metadata\" bytes=\"{}\"/>\n</malloc>\n",
+        stats.large_objects,
+        stats.large_bytes,
+        stats.in_use_bytes,
+        stats.spans,
+        stats.span_bytes,
+        stats.kept_bytes,
+        stats.metadata_bytes
+    ));
+    // SAFETY: the caller's stream, and bytes of ours.
+    let written = unsafe { libc::fwrite(text.as_ptr().cast(), 1, text.len(), stream) };
+    if written == text.len() { 0 } else { -1 }
 }
 
 /// glibc's internal name of malloc.

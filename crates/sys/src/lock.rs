@@ -29,7 +29,8 @@ impl Lock {
         let take =
             |from, to| self.state.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok();
         for _ in 0..SPINS {
-            if take(FREE, TAKEN) {
+            // Looked at before it is asked for, so that those who wait do not hold up who has it.
+            if self.state.load(Ordering::Relaxed) == FREE && take(FREE, TAKEN) {
                 return;
             }
             core::hint::spin_loop();
