@@ -162,6 +162,34 @@ pub(crate) fn ended(pid: i32) -> Option<Ended> {
     Some(Ended { status: code as u8, max_rss_bytes })
 }
 
+/// Has processes whose parents have ended become children of ours, pagers among them.
+pub(crate) fn adopt_orphans() {
+    // SAFETY: a system call without memory effects. Where it is refused, orphans go to the
+    // first process of the system.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
+}
+
+/// Takes note of the ends of all children but `pid`, so that nothing is left of them.
+pub(crate) fn bury_others(pid: i32) {
+    loop {
+        let mut about = MaybeUninit::<libc::siginfo_t>::zeroed();
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: the kernel fills `about`, or leaves zeros, which are valid.
+        let (asked, child) = unsafe {
+            let asked = libc::waitid(libc::P_ALL, 0, about.as_mut_ptr(), flags);
+            (asked, about.assume_init().si_pid())
+        };
+        // The program's own end is asked for by itself; what is behind it comes at the next
+        // event, or does not matter any more.
+        if asked != 0 || child == 0 || child == pid {
+            return;
+        }
+        let mut status = 0;
+        // SAFETY: the kernel fills `status`.
+        unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) };
+    }
+}
+
 /// Sends `signal` to the child `pid`, which has not been waited for yet.
 pub(crate) fn send(pid: i32, signal: i32) {
     // SAFETY: kill has no preconditions; the number cannot have been given to another

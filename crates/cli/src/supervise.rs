@@ -1,6 +1,6 @@
 //! Starting the program and staying beside it until it ends.
 
-use crate::kernel::{Ended, Event, Signals, ended, send};
+use crate::kernel::{Ended, Event, Signals, adopt_orphans, bury_others, ended, send};
 use crate::trouble::Trouble;
 use rustix::io::Errno;
 use std::io;
@@ -20,19 +20,22 @@ pub(crate) struct Outcome {
 
 /// Starts `command` and waits for its end, passing on signals that are sent to
 /// us. The terminal's own signals reach the program without our help. If we are
-/// killed, the program goes on.
+/// killed, the program goes on. Processes that have lost their parents become our children,
+/// and pagers, which have none.
 ///
 /// # Errors
 /// The program cannot be started: status 127 or 126 if it is at fault, else 125.
 pub(crate) fn supervise(command: &mut Command) -> Result<Outcome, Trouble> {
     let signals = Signals::take();
     signals.restore_in(command);
+    adopt_orphans();
     let start = Instant::now();
     let child = command.spawn().map_err(|error| not_started(Path::new(command.get_program()), &error))?;
     let pid = child.id().cast_signed();
     loop {
         match signals.next() {
             Event::Child => {
+                bury_others(pid);
                 if let Some(ended) = ended(pid) {
                     return Ok(Outcome { pid: child.id(), ended, wall: start.elapsed() });
                 }

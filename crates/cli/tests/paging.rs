@@ -230,7 +230,7 @@ fn forks_under_pressure() {
 fn forks_of_every_kind() {
     let program = compile("forks.c");
     for (mode, mib, number) in
-        [("threads", "96", "6"), ("handler", "64", "6"), ("orphans", "96", "6"), ("own", "24", "4")]
+        [("threads", "96", "6"), ("handler", "64", "6"), ("orphans", "96", "6"), ("own", "20", "5")]
     {
         let run = paged(16, &[], &[&program, mode, mib, number]);
         assert_eq!(run.status, Some(0), "{mode}: {}", run.stderr);
@@ -238,6 +238,48 @@ fn forks_of_every_kind() {
         assert!(run.number("swap_outs") > 2_000, "{mode}: paged too little");
         assert!(run.of_others("swap_ins") > 2_000, "{mode}: children were not paged");
     }
+}
+
+/// Members of a tree, and their pagers, are killed at random moments.
+#[test]
+fn two_hundred_kills() {
+    let program = compile("forks.c");
+    let run = paged(16, &[], &[&program, "killed", "48", "200"]);
+    assert_eq!(
+        (run.status, text(&run.stdout).as_str()),
+        (Some(0), "every byte was right\n"),
+        "{}",
+        run.stderr
+    );
+    assert!(run.number("swap_outs") > 2_000, "paged too little");
+    // Guards wait a little before they give up what a pager that was killed held.
+    let start = std::time::Instant::now();
+    while !companions("killed").is_empty() {
+        assert!(start.elapsed().as_secs() < 20, "{:?} are left", companions("killed"));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+/// Its dump is loaded by a server without Outcore.
+#[test]
+fn redis_saves_in_the_background_while_it_is_written_to() {
+    let dir = directory();
+    let script = "tests/programs/redis_bgsave.py";
+    let run =
+        paged(80 * times(), &[], &[&python(), script, dir.path().to_str().unwrap(), &times().to_string()]);
+    assert_eq!(run.status, Some(0), "{}", run.stderr);
+    assert_eq!(text(&run.stdout), "saved as it was, and every value came back\n");
+    let server = run.process("redis-server").expect("the server is in the report");
+    assert!(server.number("peak_heap_bytes") > 300 * MIB * times() && server.number("swap_outs") > 20_000);
+}
+
+#[test]
+fn multiprocessing_with_forked_workers() {
+    let program = [&python() as &str, "tests/programs/multiprocessing_sort.py", "200000"];
+    let run = paged(32, &[], &program);
+    assert_eq!(run.status, Some(0), "{}", run.stderr);
+    assert_eq!(run.stdout, native(&program));
+    assert!(run.number("swap_outs") > 2_000 && run.of_others("swap_ins") > 2_000, "paged too little");
 }
 
 #[test]

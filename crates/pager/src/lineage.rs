@@ -240,6 +240,11 @@ impl Leases {
         self.any_foreign = true;
     }
 
+    /// Slots of leased extents.
+    pub(crate) fn slots(&self) -> usize {
+        self.leased.len() * EXTENT_SLOTS as usize
+    }
+
     pub(crate) fn has(&self, extent: u32) -> bool {
         self.mine[extent as usize / 64] >> (extent % 64) & 1 != 0
     }

@@ -225,7 +225,11 @@ impl Slots {
 
     /// Bytes of the tables that have been written.
     pub(crate) fn metadata_bytes(&self) -> usize {
-        let bitmap = self.map.metadata_bytes();
+        let bitmap = match &self.order {
+            // Others use the slots in between.
+            Order::Leased(leases) => leases.slots() / 8,
+            Order::Local | Order::Arrival { .. } => self.map.metadata_bytes(),
+        };
         bitmap + bitmap * 8 * (size_of::<u16>() + size_of::<u128>())
     }
 }

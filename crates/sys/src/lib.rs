@@ -4,7 +4,6 @@
 pub mod aio;
 pub mod companion;
 pub mod handover;
-pub mod ledger;
 pub mod lock;
 pub mod maps;
 pub mod meta;

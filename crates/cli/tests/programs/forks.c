@@ -1,6 +1,8 @@
 // Forks in every way, with more memory than RAM. Each word tells where it lies and who wrote it,
-// so that zeros, and pages of others, are found. Modes: threads, handler, raw, own, orphans.
+// so that zeros, and pages of others, are found. Modes: threads, handler, raw, own, orphans, killed.
 #define _GNU_SOURCE
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -184,6 +186,95 @@ static void orphans(int generations) {
     if (!is_right(0, count, 1)) fail("orphans changed the bytes of others");
 }
 
+enum { WORKERS = 4 };
+
+/// Writes, looks, and has children that look, until it is killed.
+static void work(unsigned seed) {
+    for (uint64_t version = 2;; version = version % 1000 + 2) {
+        size_t part = count / 16 * (rand_r(&seed) % 16);
+        if (!is_right(part, part + count / 16, 0)) fail("a worker has other bytes");
+        fill(part, part + count / 16, version);
+        if (rand_r(&seed) % 4 == 0) {
+            pid_t child = fork();
+            if (child == 0) {
+                size_t at = count / 16 * (rand_r(&seed) % 16);
+                if (!is_right(at, at + count / 16, 0)) fail("a worker's child has other bytes");
+                _exit(0);
+            }
+            int status;
+            if (child > 0) waitpid(child, &status, 0);
+            if (child > 0 && WIFEXITED(status) && WEXITSTATUS(status)) _exit(1);
+        }
+    }
+}
+
+/// One of the pagers and guards of others of this program, by chance; 0 if there is none.
+static pid_t companion_of_another(unsigned *seed) {
+    pid_t found = 0;
+    int seen = 0;
+    char own[4096], other[4096], path[64];
+    FILE *file = fopen("/proc/self/cmdline", "r");
+    size_t length = fread(own, 1, sizeof own, file);
+    fclose(file);
+    DIR *all = opendir("/proc");
+    for (struct dirent *entry; (entry = readdir(all));) {
+        if (!isdigit(entry->d_name[0])) continue;
+        snprintf(path, sizeof path, "/proc/%.16s/comm", entry->d_name);
+        if (!(file = fopen(path, "r"))) continue;
+        size_t read = fread(other, 1, 8, file);
+        fclose(file);
+        if (read < 8 || memcmp(other, "outcore-", 8)) continue;
+        snprintf(path, sizeof path, "/proc/%.16s/cmdline", entry->d_name);
+        if (!(file = fopen(path, "r"))) continue;
+        read = fread(other, 1, sizeof other, file);
+        fclose(file);
+        pid_t pid = atoi(entry->d_name);
+        // Not one that shares this process's memory.
+        if (read != length || memcmp(own, other, length) || syscall(SYS_kcmp, getpid(), pid, 1, 0, 0) <= 0)
+            continue;
+        if (rand_r(seed) % ++seen == 0) found = pid;
+    }
+    closedir(all);
+    return found;
+}
+
+/// Kills workers, or their pagers, at random moments; whoever lives has its bytes.
+static void killed(int times) {
+    pid_t workers[WORKERS] = {0};
+    unsigned seed = 5;
+    for (int turn = 0; turn < times + WORKERS; turn++) {
+        int chosen = turn < WORKERS ? turn : rand_r(&seed) % WORKERS;
+        if (workers[chosen]) {
+            usleep(rand_r(&seed) % 30000);
+            pid_t companion = rand_r(&seed) % 3 == 0 ? companion_of_another(&seed) : 0;
+            if (companion) kill(companion, SIGKILL);
+            kill(workers[chosen], SIGKILL);
+        }
+        for (int n = 0; n < WORKERS; n++) {
+            int status;
+            if (n == chosen && workers[n] && waitpid(workers[n], &status, 0) == workers[n]) {
+                if (WIFEXITED(status)) fail("a worker ended by itself");
+                workers[n] = 0;
+            } else if (workers[n] && waitpid(workers[n], &status, WNOHANG) == workers[n]) {
+                if (WIFEXITED(status)) fail("a worker ended by itself");
+                workers[n] = 0;
+            }
+            if (workers[n]) continue;
+            workers[n] = fork();
+            if (workers[n] < 0) fail("fork");
+            if (workers[n] == 0) work(seed + turn * WORKERS + n);
+        }
+        size_t part = count / 16 * (turn % 16);
+        if (!is_right(part, part + count / 16, 0)) fail("the survivor has other bytes");
+        fill(part, part + count / 16, turn + 1);
+    }
+    for (int n = 0; n < WORKERS; n++) {
+        kill(workers[n], SIGKILL);
+        waitpid(workers[n], 0, 0);
+    }
+    if (!is_right(0, count, 0)) fail("the survivor has other bytes in the end");
+}
+
 int main(int argc, char **argv) {
     if (argc < 4) return 2;
     count = (size_t)atoi(argv[2]) << 17;
@@ -195,6 +286,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[1], "raw")) raw();
     else if (!strcmp(argv[1], "own")) own(number);
     else if (!strcmp(argv[1], "orphans")) orphans(number);
+    else if (!strcmp(argv[1], "killed")) killed(number);
     else return 2;
     puts("every byte was right");
     return 0;
