@@ -37,6 +37,7 @@ mod settings;
 mod signals;
 mod steer;
 mod takeover;
+mod unused;
 mod voice;
 mod wait;
 
@@ -46,6 +47,7 @@ pub use error::OpenError;
 pub use instance::{Instance, Snapshot};
 pub use pager::{Commit, Counters, Rights};
 pub use settings::{Fallbacks, Scope, Settings, StorePlace};
+pub use unused::know_unused;
 
 /// Bytes in a page.
 pub const PAGE: usize = 4096;

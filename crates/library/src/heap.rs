@@ -264,11 +264,11 @@ pub(crate) enum Contents {
 /// Going on would hand out memory that is in use.
 #[cold]
 fn misused(object: NonNull<u8>, error: FreeError) -> ! {
-    let what = match error {
-        FreeError::Foreign => "it is not from this heap",
-        FreeError::NotAnObject => "no object begins there",
-        FreeError::AlreadyFree => "it is free already",
+    let (addr, what) = match error {
+        FreeError::Foreign => (object.as_ptr().addr(), "it is not from this heap"),
+        FreeError::NotAnObject => (object.as_ptr().addr(), "no object begins there"),
+        FreeError::AlreadyFree(addr) => (addr, "it is free already"),
     };
-    eprintln!("outcore: {object:?} was to be freed, and {what}: the program is stopped");
+    eprintln!("outcore: {addr:#x} was to be freed, and {what}: the program is stopped");
     std::process::abort();
 }
