@@ -14,11 +14,13 @@ use crate::ops;
 use crate::serve;
 use crate::settings::{Scope, Settings};
 use crate::signals::Blocked;
+use crate::steer::Waker;
 use crate::voice::{self, Told, Voice};
 use crate::wait::RETRY;
 use core::ops::Deref;
 use core::sync::atomic::Ordering;
 use pager::Counters;
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -212,7 +214,7 @@ fn finish(engine: &Engine) -> bool {
 
 fn begin(engine: &Engine) -> Result<(), OpenError> {
     let mut core = engine.lock_core();
-    let (frames, slots) = (core.pager.frame_limit(), u64::from(core.pager.slots_total()));
+    let (frames, slots) = (core.pager.frame_limit(), core.pager.slots_total());
     let (live, bits) =
         features::open(&engine.settings, frames, slots, engine.thread_starts, engine.voice.clone())?;
     // SAFETY: the doorbell is ours; this thread serves it.
@@ -223,7 +225,8 @@ fn begin(engine: &Engine) -> Result<(), OpenError> {
     let Core { pager, live: place, .. } = &mut *core;
     let live = place.insert(live);
     live.keep_budget(pager, true);
-    live.steering.begin(&live.arena, engine.thread_starts);
+    let arena = live.arena.as_fd().try_clone_to_owned();
+    live.steering.begin(arena.ok().and_then(|arena| Waker::start(arena, engine.thread_starts)));
     live.assistant.begin(&live.digester, engine.thread_starts);
     engine.set_stage(Stage::Paging);
     Ok(())
