@@ -73,7 +73,8 @@ fn arrays_grow_by_moving_pages() {
     let run = run(64, "grow");
     assert!(run.number("swap_outs") > 40_000, "{} pages out", run.number("swap_outs"));
     let (moves, faults) = (printed(&run, " moves"), printed(&run, " faults"));
-    assert!(moves >= 2 && faults <= moves * 16, "{faults} faults in {moves} moves");
+    // Copied, each of 50,000 pages would be brought in.
+    assert!(moves >= 2 && faults <= 2000, "{faults} faults in {moves} moves");
 }
 
 #[test]
@@ -94,7 +95,7 @@ fn misuse_is_told_with_the_pointer_and_stops() {
         ("double-large", "free", 1, ""),
         ("interior", "free", 0, "not the start of an allocated block"),
         ("interior-large", "free", 1, "not the start of an allocated block"),
-        ("realloc-freed", "realloc", 0, "freed twice"),
+        ("realloc-freed", "realloc", 0, "not the start of an allocated block"),
         ("realloc-foreign", "realloc", 2, "not allocated here"),
     ] {
         let run = paged(PLENTY, &[], &[&compile("heap.c"), kind]);

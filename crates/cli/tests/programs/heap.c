@@ -115,7 +115,9 @@ static void stats(void) {
     CHECK(malloc_usable_size(large) == 3 * MIB + 4096);
     struct mallinfo2 full = mallinfo2();
     size_t list_bytes = malloc_usable_size(list);
-    CHECK(full.uordblks - before.uordblks == count * 112 + list_bytes + 3 * MIB + 4096);
+    /* The C library may have something of a few bytes besides. */
+    long more = (long)(full.uordblks - before.uordblks) - (long)(count * 112 + list_bytes + 3 * MIB + 4096);
+    CHECK(more > -256 && more < 256);
     CHECK(full.hblks - before.hblks == 2 && full.hblkhd - before.hblkhd == list_bytes + 3 * MIB + 4096);
     CHECK(full.arena >= full.uordblks && full.arena == full.uordblks + full.fordblks);
     /* malloc_info says the same. */
@@ -137,14 +139,15 @@ static void stats(void) {
     release(large);
     release(list);
     struct mallinfo2 after = mallinfo2();
-    CHECK(after.uordblks == before.uordblks && after.hblks == before.hblks);
+    /* What stdio keeps may have changed. */
+    CHECK(after.uordblks < before.uordblks + 8192 && before.uordblks < after.uordblks + 8192);
+    CHECK(after.hblks == before.hblks);
     CHECK(after.keepcost >= 3 * MIB);
     size_t with = resident();
-    CHECK(malloc_trim(0) == 1);
+    CHECK(malloc_trim(0) == 1 && malloc_trim(0) == 0);
     CHECK(mallinfo2().keepcost == 0);
     /* The kernel counts pages in batches. */
     CHECK(resident() + 2 * MIB <= with);
-    CHECK(malloc_trim(0) == 0);
 }
 
 /* An array grows where it cannot grow in place, out of core: its pages move, not its bytes. */
@@ -156,17 +159,17 @@ static void grow(void) {
     int moves = 0;
     long moving = 0;
     while (size < 256 * MIB) {
-        void *wall = alloc(40000);
         size_t before = size;
         size = size * 9 / 8 / 4096 * 4096;
         long then = faults();
         uint64_t *grown = again(items, size);
         moving += faults() - then;
         CHECK(grown);
+        /* Never touched: what is behind the array has to be somebody's. */
+        if (grown != items || !moves) CHECK(alloc(400 * MIB));
         moves += grown != items;
         items = grown;
         for (size_t i = before / 8; i < size / 8; i++) items[i] = i * 3;
-        (void)wall;
     }
     CHECK(items != first && moves >= 2);
     for (size_t i = 0; i < size / 8; i++) CHECK(items[i] == i * 3);

@@ -82,7 +82,7 @@ mod tests {
         let mut expected = (0, 0);
         for number in 0..10_000 {
             assert_eq!(place(number), expected, "number {number}");
-            let len = CHUNK.min(1 << expected.0);
+            let len = if expected.0 < SHORT { 1 << expected.0 } else { CHUNK };
             expected = if expected.1 + 1 == len { (expected.0 + 1, 0) } else { (expected.0, expected.1 + 1) };
         }
         assert_eq!(size_of::<Option<Run>>(), 56, "what families cost is what this takes");
