@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::image::ImageVerb;
 use crate::machine::MachineVerb;
 use crate::trouble::{BAD_INPUT, OWN_ERROR, say};
 use clap::error::ErrorKind;
@@ -33,6 +34,9 @@ pub(crate) enum Verb {
     /// The pager on a simulated computer, to watch, check and measure it
     #[command(subcommand)]
     Machine(MachineVerb),
+    /// Arenas in files: what is in an image, and whether it is sound
+    #[command(subcommand)]
+    Image(ImageVerb),
 }
 
 const RUN_LONG_ABOUT: &str = "\
@@ -203,7 +207,8 @@ pub(crate) fn answer(usage: &clap::Error) -> ExitCode {
 /// The exit status for a command line that makes no sense: that of `run` may not be taken for
 /// its program's own.
 fn usage_status() -> u8 {
-    if std::env::args_os().nth(1).is_some_and(|verb| verb == "machine") { BAD_INPUT } else { OWN_ERROR }
+    let runs_no_program = |verb: OsString| verb == "machine" || verb == "image";
+    if std::env::args_os().nth(1).is_some_and(runs_no_program) { BAD_INPUT } else { OWN_ERROR }
 }
 
 #[cfg(test)]

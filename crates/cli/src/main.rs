@@ -13,6 +13,7 @@ mod budget;
 mod cgroup;
 mod doctor;
 mod elf;
+mod image;
 mod kernel;
 mod library;
 mod machine;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Ok(args::Verb::Run(options)) => run::run(&options),
         Ok(args::Verb::Doctor(options)) => doctor::doctor(&options),
         Ok(args::Verb::Machine(verb)) => machine::machine(&verb),
+        Ok(args::Verb::Image(verb)) => image::image(&verb),
         Err(usage) => return args::answer(&usage),
     };
     match outcome {

@@ -155,8 +155,8 @@ mod tests {
 
     #[test]
     fn only_starts_of_objects_are_objects() {
-        for class in 0..CLASSES {
-            let (geometry, size) = (&GEOMETRY[class], class_size(class));
+        for (class, geometry) in GEOMETRY.iter().enumerate() {
+            let size = class_size(class);
             for offset in 0..span_len(class) {
                 let expected =
                     (offset % size == 0 && offset + size <= span_len(class)).then_some(offset / size);

@@ -77,11 +77,11 @@ pub struct ClassStats {
 /// that need no initialisation, so that it can be a `static` that is used before `main`.
 #[repr(C)]
 pub struct Heap<S> {
-    base: AtomicUsize,
+    pub(crate) base: AtomicUsize,
     /// 0 until the region is reserved.
-    len: AtomicUsize,
+    pub(crate) len: AtomicUsize,
     /// What is known of each unit. A large object is entered with its first unit only.
-    table: AtomicPtr<AtomicU64>,
+    pub(crate) table: AtomicPtr<AtomicU64>,
     pub(crate) source: S,
     start: Locked<()>,
     pub(crate) extents: Locked<Extents>,
@@ -200,7 +200,13 @@ impl<S: PageSource> Heap<S> {
 
     /// The address of `units` units, from a multiple of `align` units on, of which
     /// `bytes` are promised; zeros if asked for.
-    pub(crate) fn carve(&self, units: usize, align: usize, bytes: usize, contents: Contents) -> Option<usize> {
+    pub(crate) fn carve(
+        &self,
+        units: usize,
+        align: usize,
+        bytes: usize,
+        contents: Contents,
+    ) -> Option<usize> {
         let attempt = || {
             if !self.source.promise(bytes) {
                 return None;
@@ -241,9 +247,9 @@ impl<S: PageSource> Heap<S> {
     pub(crate) fn carve_at(&self, addr: usize, units: usize) -> bool {
         let first = addr / UNIT;
         self.dirty.with(|dirty| dirty.take_at(first, units))
-            || self.extents.with(|extents| {
-                extents.take_at(first, units) && self.made_usable(extents, first, units)
-            })
+            || self
+                .extents
+                .with(|extents| extents.take_at(first, units) && self.made_usable(extents, first, units))
     }
 
     /// Units that have been taken are usable; else they are given back.

@@ -132,9 +132,11 @@ fn a_second_free_is_found_when_the_bin_is_full() {
     let objects: Vec<*mut u8> = (0..1000).map(|_| heap.alloc(Some(&mut cache), 48, 16)).collect();
     let twice = objects[0];
     // SAFETY: wrong on purpose; nothing uses the objects.
-    let found = objects.iter().chain(&[twice; 1]).chain(&objects[500..]).find_map(|object| unsafe {
-        heap.free(Some(&mut cache), *object).err()
-    });
+    let found = objects
+        .iter()
+        .chain(&[twice; 1])
+        .chain(&objects[500..])
+        .find_map(|object| unsafe { heap.free(Some(&mut cache), *object).err() });
     assert_eq!(found, Some(FreeError::AlreadyFree(twice.addr())));
 }
 
@@ -182,7 +184,7 @@ fn a_refused_promise_is_null_and_changes_nothing() {
 
 #[test]
 fn a_buffer_that_was_just_freed_is_reused_with_its_pages() {
-    let (heap, source) = heap(Mapping::new(1 << 30));
+    let (heap, _source) = heap(Mapping::new(1 << 30));
     let buffer = heap.alloc(None, MIB, 16);
     // SAFETY: live, and has that many bytes; then no longer used.
     unsafe {
@@ -279,7 +281,12 @@ fn what_is_freed_is_given_back() {
         unsafe { heap.free(Some(&mut cache), *object) }.expect("freed once");
     }
     let left = resident(base, top - base) * 4096;
-    assert!(left <= 7 * MIB, "{left} bytes are left, {} of them kept for reuse: {:?}", heap.stats().kept_bytes, heap.stats());
+    assert!(
+        left <= 7 * MIB,
+        "{left} bytes are left, {} of them kept for reuse: {:?}",
+        heap.stats().kept_bytes,
+        heap.stats()
+    );
     assert!(heap.stats().metadata_bytes + size_of::<ThreadCache>() <= MIB, "{:?}", heap.stats());
     heap.flush(&mut cache).expect("nothing freed twice");
 }

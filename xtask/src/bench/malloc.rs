@@ -66,7 +66,11 @@ impl Allocator {
     /// The workload with this malloc in memory that suffices.
     fn in_ram(self, programs: &Programs) -> Command {
         // A budget that is never reached, as programs that fit are run.
-        if self == Self::Outcore { programs.under_outcore(8 << 10) } else { self.preloaded(programs.native()) }
+        if self == Self::Outcore {
+            programs.under_outcore(8 << 10)
+        } else {
+            self.preloaded(programs.native())
+        }
     }
 
     fn preloaded(self, mut command: Command) -> Command {
@@ -162,7 +166,11 @@ fn cold_row(allocator: Allocator, pager: &str, command: &mut Command) -> Result<
     let text = match output(command) {
         Ok(text) => text,
         Err(why) => {
-            println!("| {:8} | {pager:12} | did not finish: {} |", allocator.name(), why.lines().next().unwrap_or(""));
+            println!(
+                "| {:8} | {pager:12} | did not finish: {} |",
+                allocator.name(),
+                why.lines().next().unwrap_or("")
+            );
             return Ok(());
         }
     };
