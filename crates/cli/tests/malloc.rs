@@ -21,7 +21,8 @@ fn run(ram: u64, what: &str) -> Paged {
 #[track_caller]
 fn printed(run: &Paged, word: &str) -> u64 {
     let text = text(&run.stdout);
-    let line = text.lines().find_map(|line| line.strip_suffix(word)).unwrap_or_else(|| panic!("no{word}: {text}"));
+    let line =
+        text.lines().find_map(|line| line.strip_suffix(word)).unwrap_or_else(|| panic!("no{word}: {text}"));
     line.parse().unwrap_or_else(|_| panic!("{line} is no number"))
 }
 

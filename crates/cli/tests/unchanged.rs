@@ -16,7 +16,8 @@ const PLENTY: u64 = 8192;
 
 /// Whether there is such a program; else the test says that it is skipped.
 fn exists(program: &str, package: &str) -> bool {
-    let found = Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().unwrap().status.success();
+    let found =
+        Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().unwrap().status.success();
     if !found {
         skip(&format!("no {program}: apt-get install {package}"));
     }
@@ -36,7 +37,9 @@ fn same(program: &[&str]) -> Vec<u8> {
 
 /// What the unittest module says, without how long it took and where objects are.
 fn verdicts(said: &str) -> Vec<String> {
-    let lines = said.lines().filter(|line| line.contains(" ... ") || line.starts_with("OK") || line.starts_with("FAILED"));
+    let lines = said
+        .lines()
+        .filter(|line| line.contains(" ... ") || line.starts_with("OK") || line.starts_with("FAILED"));
     lines.map(str::to_owned).collect()
 }
 
@@ -113,14 +116,16 @@ fn redis(mut command: Command, dir: &Path) -> String {
     command.args(["redis-server", "--port", "0", "--unixsocket", socket, "--save", ""]);
     command.args(["--appendonly", "no", "--enable-debug-command", "yes", "--dir"]).arg(dir);
     let _server = Server(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-    let cli = |arguments: &[&str]| Command::new("redis-cli").args(["-s", socket]).args(arguments).output().unwrap();
+    let cli =
+        |arguments: &[&str]| Command::new("redis-cli").args(["-s", socket]).args(arguments).output().unwrap();
     let start = Instant::now();
     while text(&cli(&["ping"]).stdout).trim() != "PONG" {
         assert!(start.elapsed() < Duration::from_secs(20), "redis does not answer");
         std::thread::sleep(Duration::from_millis(20));
     }
     let mut load = Command::new("redis-cli");
-    let mut load = load.args(["-s", socket, "--pipe"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut load =
+        load.args(["-s", socket, "--pipe"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut input = std::io::BufWriter::new(load.stdin.take().unwrap());
     for key in 0..200_000u64 {
         let size = (key * 2_654_435_761 % 500) as usize;
@@ -137,7 +142,8 @@ fn redis(mut command: Command, dir: &Path) -> String {
     let loaded = load.wait_with_output().unwrap();
     assert!(text(&loaded.stdout).contains("errors: 0"), "{}", text(&loaded.stdout));
     let benchmark = ["-s", socket, "-n", "100000", "-c", "20", "-P", "16", "-d", "300", "-q", "-t"];
-    let bench = Command::new("redis-benchmark").args(benchmark).arg("set,get,incr,lpush,lpop,sadd,hset").output();
+    let bench =
+        Command::new("redis-benchmark").args(benchmark).arg("set,get,incr,lpush,lpop,sadd,hset").output();
     let bench = bench.unwrap();
     assert!(bench.status.success() && !text(&bench.stdout).contains("rror"), "{}", text(&bench.stdout));
     let held = [&["dbsize"][..], &["debug", "digest"], &["get", "key:199999"], &["hlen", "hash:501"]];
@@ -191,7 +197,8 @@ fn makes(compiler: &str, arguments: &[&str], source: &str, name: &str) {
         } else {
             Command::new(compiler)
         };
-        let output = command.args(arguments).args([name, "-o", "made"]).current_dir(dir.path()).output().unwrap();
+        let output =
+            command.args(arguments).args([name, "-o", "made"]).current_dir(dir.path()).output().unwrap();
         assert!(output.status.success(), "{compiler}: {}", text(&output.stderr));
         (fs::read(dir.path().join("made")).unwrap(), output.stderr)
     });

@@ -69,7 +69,11 @@ fn every_kind_of_call() {
     for (round, size) in [0, 1, 16, 17, 100, 1000, 4000, 30_000, 40_000, 100_000].into_iter().enumerate() {
         for align in [16, 64, 4096] {
             let cached = (round % 2 == 0).then_some(&mut *cache);
-            let block = if round % 3 == 0 { heap.alloc_zeroed(cached, size, align) } else { heap.alloc(cached, size, align) };
+            let block = if round % 3 == 0 {
+                heap.alloc_zeroed(cached, size, align)
+            } else {
+                heap.alloc(cached, size, align)
+            };
             assert!(!block.is_null() && block.addr().is_multiple_of(align));
             assert!(heap.usable_size(block.addr()).is_some_and(|usable| usable >= size));
             // SAFETY: live, and as long.
@@ -83,7 +87,8 @@ fn every_kind_of_call() {
         *block = unsafe { heap.realloc(Some(&mut cache), *block, wanted) }.expect("live");
         let kept = (*size).min(wanted);
         // SAFETY: live, and as long.
-        assert!(unsafe { std::slice::from_raw_parts(*block, kept) }.iter().all(|byte| byte == fill));
+        let bytes = unsafe { std::slice::from_raw_parts(*block, kept) };
+        assert!(bytes.iter().step_by(if cfg!(miri) { 997 } else { 1 }).all(|byte| byte == fill));
         *size = wanted;
     }
     assert!(!heap.is_unused(live[0].0.addr() / 4096 * 4096));
@@ -124,13 +129,14 @@ fn pages_are_moved() {
 #[test]
 fn objects_go_to_other_threads() {
     const COUNT: usize = if cfg!(miri) { 150 } else { 20_000 };
-    let heap: &Heap<Memory> = Box::leak(Box::new(Heap::new(Memory::new(8 * MIB))));
+    let heap: &Heap<Memory> = Box::leak(Box::new(Heap::new(Memory::new(64 * MIB))));
     let (sender, receiver) = channel::<usize>();
     std::thread::scope(|scope| {
         scope.spawn(move || {
             let mut cache = ThreadCache::new();
             for index in 0..COUNT {
                 let block = heap.alloc(Some(&mut cache), [24, 100, 5000][index % 3], 16);
+                assert!(!block.is_null());
                 // SAFETY: live, and as long.
                 unsafe { block.cast::<usize>().write(index) };
                 sender.send(block.expose_provenance()).expect("received");

@@ -91,7 +91,8 @@ pub(super) fn malloc(options: &Options) -> Result<(), String> {
     let programs = Programs::build()?;
     let mut allocators = Vec::new();
     for allocator in Allocator::ALL {
-        let wanted = options.only.as_ref().is_none_or(|only| only.split(',').any(|name| name == allocator.name()));
+        let wanted =
+            options.only.as_ref().is_none_or(|only| only.split(',').any(|name| name == allocator.name()));
         match allocator.refusal() {
             _ if !wanted && allocator != Allocator::Outcore => {}
             Some(why) => println!("skipped: {}: {why}", allocator.name()),
