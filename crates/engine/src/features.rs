@@ -9,6 +9,7 @@ use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
 use crate::settings::{Scope, Settings, StorePlace};
 use crate::steer::Steering;
+use crate::unused::Knows;
 use crate::voice::Voice;
 use crate::wait::Demand;
 use crate::{PAGE, ops};
@@ -157,6 +158,7 @@ pub(crate) fn open(
         demand: Demand::default(),
         steering: Steering::new(),
         voice,
+        knows: Knows::default(),
         stops: false,
     };
     Ok((live, bits))
