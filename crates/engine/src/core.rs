@@ -6,6 +6,7 @@ use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
 use crate::settings::Scope;
 use crate::steer::Steering;
+use crate::unused::Knows;
 use crate::voice::Voice;
 use crate::wait::Demand;
 use pager::{FrameNo, PageNo, PageRange, Pager, Rights, State};
@@ -99,6 +100,7 @@ pub(crate) struct Live {
     pub(crate) demand: Demand,
     pub(crate) steering: Steering,
     pub(crate) voice: Voice,
+    pub(crate) knows: Knows,
     /// Asked to end.
     pub(crate) stops: bool,
 }

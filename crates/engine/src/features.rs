@@ -9,6 +9,7 @@ use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
 use crate::settings::{Scope, Settings, StorePlace};
 use crate::steer::Steering;
+use crate::unused::Knows;
 use crate::voice::Voice;
 use crate::wait::Demand;
 use crate::{PAGE, ops};
@@ -232,6 +233,7 @@ fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64
         demand: Demand::default(),
         steering: Steering::new(),
         voice,
+        knows: Knows::default(),
         stops: false,
     };
     Ok((live, bits))

@@ -48,7 +48,7 @@ pub use fork::{ForkGuard, Preparation};
 pub use instance::{Instance, Snapshot};
 pub use pager::{Commit, Counters, Inherit, Rights};
 pub use settings::{Fallbacks, Scope, Settings, StorePlace};
-pub use unused::know_unused;
+pub use unused::{KnowsUnused, know_unused};
 
 /// Bytes in a page.
 pub const PAGE: usize = 4096;
