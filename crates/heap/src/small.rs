@@ -173,7 +173,8 @@ impl<S: PageSource> Heap<S> {
         // It was an object when it was freed; if it no longer is, its span went when it
         // was freed another time.
         let span = self.span_of(first).ok();
-        let Some(span) = span.filter(|span| span.small().is_some_and(|(small, _)| small.class == class)) else {
+        let Some(span) = span.filter(|span| span.small().is_some_and(|(small, _)| small.class == class))
+        else {
             *result = Err(FreeError::AlreadyFree(first));
             return (None, &objects[1..]);
         };

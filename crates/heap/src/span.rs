@@ -128,7 +128,8 @@ impl Span {
             Kind::Small(small) => {
                 let words = words_for(small.objects() as usize);
                 // SAFETY: a span of small objects is followed by that many words.
-                let words = unsafe { core::slice::from_raw_parts(first_word(ptr::from_ref(self).addr()), words) };
+                let words =
+                    unsafe { core::slice::from_raw_parts(first_word(ptr::from_ref(self).addr()), words) };
                 Some((small, Bitmap { words, hint: &small.hint }))
             }
             Kind::Large(_) => None,
