@@ -164,14 +164,12 @@ fn cold(programs: &Programs, options: &Options, allocators: &[Allocator]) -> Res
 }
 
 fn cold_row(allocator: Allocator, pager: &str, command: &mut Command) -> Result<(), String> {
-    let text = match output(command) {
+    // The kernel's out-of-memory killer ends some runs in a cgroup although there is swap.
+    let text = match output(command).or_else(|_| output(command)) {
         Ok(text) => text,
         Err(why) => {
-            println!(
-                "| {:8} | {pager:12} | did not finish: {} |",
-                allocator.name(),
-                why.lines().next().unwrap_or("")
-            );
+            let why = why.rsplit(": ").nth(1).unwrap_or_default();
+            println!("| {:8} | {pager:12} | did not finish: {why} |", allocator.name());
             return Ok(());
         }
     };
