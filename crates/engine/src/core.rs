@@ -4,8 +4,10 @@ use crate::assistant::{Assistant, Found};
 use crate::children::Children;
 use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
+use crate::recorder::Recorder;
 use crate::steer::Steering;
 use crate::wait::Demand;
+use crate::watch::Watch;
 use pager::{FrameNo, PageNo, PageRange, Pager, Rights, State};
 use std::time::Instant;
 use store::{Digester, Store};
@@ -73,6 +75,7 @@ pub(crate) struct Live {
     pub(crate) tally: Tally,
     pub(crate) demand: Demand,
     pub(crate) steering: Steering,
+    pub(crate) watch: Watch,
 }
 
 /// How the budget is kept.
@@ -119,9 +122,17 @@ pub(crate) fn pages_of(addr: usize, len: usize) -> PageRange {
 }
 
 impl Core {
+    /// Tells the trace, once paging has begun.
+    pub(crate) fn recorded(&mut self, tell: impl FnOnce(&mut Recorder)) {
+        if let Some(live) = &mut self.live {
+            tell(&mut live.watch.recorder);
+        }
+    }
+
     /// The program gave these pages up; what the pool holds of them is dropped.
     pub(crate) fn discard(&mut self, range: PageRange) {
         let Self { pager, live, .. } = self;
+        live.iter_mut().for_each(|live| live.watch.recorder.gone(range, trace::Gone::Discarded));
         pager.discard(range, |_, state| {
             if let (State::Parked { frame, .. }, Some(live)) = (state, live.as_mut()) {
                 live.drop_place(frame);

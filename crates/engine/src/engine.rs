@@ -260,7 +260,10 @@ impl Engine {
     fn change(&self, addr: usize, len: usize) -> Change<'_> {
         let blocked = Blocked::all();
         let range = pages_of(addr, len);
-        self.lock_core().pager.begin_change(range);
+        let mut core = self.lock_core();
+        core.pager.begin_change(range);
+        core.recorded(|recorder| recorder.change(range, true));
+        drop(core);
         Change { engine: self, range, _blocked: blocked }
     }
 
@@ -285,7 +288,9 @@ pub struct Change<'a> {
 
 impl Drop for Change<'_> {
     fn drop(&mut self) {
-        self.engine.lock_core().pager.end_change(self.range);
+        let mut core = self.engine.lock_core();
+        core.pager.end_change(self.range);
+        core.recorded(|recorder| recorder.change(self.range, false));
     }
 }
 
@@ -416,7 +421,9 @@ impl AddressSpace<'_> {
     /// Rights are about to become `rights`, or have just become so: the caller
     /// narrows the engine's view before the kernel's and widens it after.
     pub fn protected(&self, addr: usize, len: usize, rights: Rights) {
-        self.engine.lock_core().pager.set_rights(pages_of(addr, len), rights);
+        let mut core = self.engine.lock_core();
+        core.pager.set_rights(pages_of(addr, len), rights);
+        core.recorded(|recorder| recorder.protected(pages_of(addr, len), rights));
     }
 
     /// Pins what is managed in the range, or lets it go. False, and nothing
@@ -429,6 +436,7 @@ impl AddressSpace<'_> {
             core.pager.set_pinned(range, false);
             return false;
         }
+        core.recorded(|recorder| recorder.pinned(range, pinned));
         true
     }
 

@@ -7,9 +7,10 @@ use crate::engine::say;
 use crate::ops::{MAX_OP_PAGES, Purpose};
 use crate::pool::PlaceRun;
 use pager::{Eviction, FrameNo, PageNo, PageRange, Pager, Parking, SlotNo, State};
-use sys::aio::Direction;
+use sys::aio;
 use sys::maps;
 use sys::uffd::{Protect, Stop, Waking, Witness};
+use trace::{Direction, Kept};
 
 /// Pages parked in one call.
 const PARK_RUN: u32 = 256;
@@ -77,6 +78,7 @@ impl Live {
             let more = (pager.frame_limit() / 16).max(256);
             self.limits.overdraft = self.limits.overdraft.saturating_add(more);
             pager.set_frame_limit(pager.frame_limit().saturating_add(more));
+            self.watch.recorder.frames(pager.frame_limit());
         }
     }
 
@@ -84,15 +86,29 @@ impl Live {
     fn park(&mut self, pager: &mut Pager) -> u32 {
         let range = match pager.next_parking(PARK_RUN) {
             Parking::Pages(range) => range,
-            Parking::Scanned | Parking::Nothing => return 0,
+            Parking::Scanned | Parking::Nothing => {
+                self.watch.recorder.nothing_to_park();
+                return 0;
+            }
         };
         let Some(run) = self.pool.take(range.count as u32) else {
+            self.watch.recorder.park(0);
             return 0;
         };
         let range = PageRange { count: u64::from(run.count), ..range };
-        match self.mechanism {
+        let parked = match self.mechanism {
             Mechanism::Move => self.park_by_move(pager, range, run),
             Mechanism::Copy => self.park_by_copy(pager, range, run),
+        };
+        self.watch.recorder.park(run.count);
+        parked
+    }
+
+    /// Unmaps a page out of turn, to see whether it is touched again.
+    pub(crate) fn park_sampled(&mut self, pager: &mut Pager, page: PageRange) {
+        let Some(run) = self.pool.take(1) else { return };
+        if self.park_by_move(pager, page, run) == 1 {
+            self.watch.recorder.sampled(page.start);
         }
     }
 
@@ -127,7 +143,9 @@ impl Live {
                 let _ = maps::populate_write(addr_of(page), PAGE);
                 continue;
             }
-            if stop == Stop::Absent {
+            let absent = stop == Stop::Absent;
+            self.watch.recorder.stayed(page, if absent { Kept::Absent } else { Kept::Pinned });
+            if absent {
                 pager.vanished(page);
             }
             // Pinned by a device, read-only, or going away: it stays where it is.
@@ -147,6 +165,7 @@ impl Live {
                 self.pool.set_place(frame, place);
                 parked += 1;
             } else {
+                self.watch.recorder.stayed(page, Kept::Pinned);
                 self.pool.give_back(place);
             }
         }
@@ -182,6 +201,7 @@ impl Live {
         let mut victims = core::mem::take(&mut self.victims);
         victims.clear();
         pager.next_evictions(most, &mut victims);
+        self.watch.recorder.sweep(most);
         self.digest_victims(pager, &victims);
         let contents = core::mem::take(&mut self.contents);
         let mut found = contents.iter();
@@ -192,7 +212,10 @@ impl Live {
                 break;
             }
             let content = if pager.known_clean(frame) { None } else { found.next() };
-            match pager.evict(frame, content.copied().map(Into::into)) {
+            let page = pager.page_of(frame);
+            let eviction = pager.evict(frame, content.copied().map(Into::into));
+            self.watch.evicted(page, eviction, content.copied());
+            match eviction {
                 Eviction::Freed => self.drop_place(frame),
                 Eviction::Write(slot) => writing = self.add_write(pager, writing, frame, slot),
                 Eviction::StoreFull => break,
@@ -200,6 +223,7 @@ impl Live {
             evicted += 1;
         }
         writing.into_iter().for_each(|writing| self.queue_write(pager, &writing));
+        self.watch.recorder.end_sweep();
         let _ = self.store.submit();
         self.victims = victims;
         self.contents = contents;
@@ -255,18 +279,23 @@ impl Live {
         // not mapped, and a touch waits for the end.
         let queued = unsafe {
             let first = u64::from(writing.first.0);
-            self.store.queue(Direction::Write, first, self.gather.pieces(), writing.token)
+            self.store.queue(aio::Direction::Write, first, self.gather.pieces(), writing.token)
         };
         if queued.is_err() {
             let frames = core::mem::take(&mut self.ops.get_mut(writing.token).frames);
             frames.iter().for_each(|frame| self.refuse_write(pager, *frame));
             self.ops.get_mut(writing.token).frames = frames;
             self.ops.end(writing.token);
+        } else {
+            let op = self.ops.get(writing.token);
+            let first = pager.page_of(op.frames[0]);
+            self.watch.recorder.started(writing.token, first, op.frames.len(), Direction::Write);
         }
     }
 
     /// There is no room for the write: the page is parked as before.
     fn refuse_write(&mut self, pager: &mut Pager, frame: FrameNo) {
+        self.watch.recorder.refused(1, true);
         match pager.write_done(frame, pager::WriteResult::Failed) {
             pager::Written::Kept => {}
             pager::Written::Freed => self.drop_place(frame),

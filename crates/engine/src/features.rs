@@ -9,6 +9,7 @@ use crate::pool::Pool;
 use crate::settings::{Settings, StorePlace};
 use crate::steer::Steering;
 use crate::wait::Demand;
+use crate::watch::Watch;
 use crate::{PAGE, ops};
 use rustix::io::Errno;
 use std::time::Instant;
@@ -150,6 +151,7 @@ pub(crate) fn open(
         tally: Tally::default(),
         demand: Demand::default(),
         steering: Steering::new(),
+        watch: Watch::new(settings),
     };
     Ok((live, bits))
 }

@@ -15,6 +15,7 @@
 
 mod assistant;
 mod buffers;
+mod callers;
 mod children;
 mod core;
 mod engine;
@@ -26,6 +27,7 @@ mod map;
 mod ops;
 mod pool;
 mod processors;
+mod recorder;
 mod rest;
 mod serve;
 mod settings;
@@ -33,6 +35,7 @@ mod signals;
 mod steer;
 mod takeover;
 mod wait;
+mod watch;
 
 pub use engine::{AddressSpace, Engine, ForkGuard};
 pub use pager::Rights;

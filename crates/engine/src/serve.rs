@@ -122,7 +122,8 @@ fn serve(engine: &'static Engine, mut guard: Option<Guard<'_>>) -> ! {
         // The followed thread goes on only when this one waits.
         acted &= !live.steering.holds_somebody_up();
         if !acted {
-            wait.prepare(live, guard.as_mut(), pager.has_stale_slots());
+            let quiet_work = pager.has_stale_slots() || live.map_is_stale();
+            wait.prepare(live, guard.as_mut(), quiet_work);
         }
         drop(core);
         if acted {
@@ -144,6 +145,7 @@ fn serve(engine: &'static Engine, mut guard: Option<Guard<'_>>) -> ! {
             };
             live.bury_children(pager);
             live.punch_holes(pager);
+            live.draw_at_rest(pager);
         }
     }
 }
@@ -151,6 +153,7 @@ fn serve(engine: &'static Engine, mut guard: Option<Guard<'_>>) -> ! {
 /// One round of everything there is to do; whether there was anything.
 fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut Vec<PageNo>) -> bool {
     let Core { pager, live: Some(live), request } = core else { die("the pager thread lost its means") };
+    live.watch.tick();
     let (mut finished, mut read) = (0, 0);
     loop {
         let ended = live.finish_transfers(pager, FEW);
@@ -183,6 +186,7 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
         acted |= live.reclaim(pager);
     }
     acted |= live.retry_deferred(pager);
+    live.sample_accesses(pager);
     live.submit();
     live.publish(pager);
     acted
@@ -235,6 +239,7 @@ impl Live {
                 match events.take(index) {
                     Event::Fault { addr, thread, .. } => {
                         self.steering.fault(thread);
+                        self.watch.faulted(pager, page_of(addr), thread);
                         faults.push(page_of(addr));
                     }
                     Event::Remove { start, end } => {
@@ -253,8 +258,12 @@ impl Live {
                             pager.remap(old, new.start);
                         }
                         let _ = self.arena.wake(from, len);
+                        self.watch.moved(old, new.start);
                     }
-                    Event::Fork(child) => self.child_born(pager, child),
+                    Event::Fork(child) => {
+                        self.watch.recorder.forked();
+                        self.child_born(pager, child);
+                    }
                     Event::Unknown(_) => {}
                 }
             }
@@ -269,6 +278,7 @@ impl Live {
 
     fn removed(&mut self, pager: &mut Pager, start: usize, end: usize, area: bool) {
         let range = pages_of(start, end - start);
+        self.watch.gone(range, area);
         let drop_bytes = |_, state| {
             if let pager::State::Parked { frame, .. } = state {
                 self.drop_place(frame);
@@ -296,6 +306,7 @@ impl Live {
             {
                 pager.discard(range, |_, _| {});
                 pager.add_area(range, rights);
+                self.watch.recorder.area(range, rights);
             }
             // SAFETY: the doorbell's page is ours.
             let _ = unsafe {
@@ -366,5 +377,6 @@ impl Live {
             cell.store(value, Relaxed);
         }
         record.peak_rss_bytes.fetch_max(self.limits.peak_rss_bytes, Relaxed);
+        self.publish_watch(pager, record);
     }
 }

@@ -3,9 +3,11 @@
 
 pub mod aio;
 pub mod companion;
+pub mod histogram;
 pub mod lock;
 pub mod maps;
 pub mod meta;
+pub mod ring;
 pub mod room;
 pub mod status;
 pub mod uffd;
