@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::image::ImageVerb;
 use crate::machine::MachineVerb;
 use crate::trace_verbs::TraceVerb;
 use crate::trouble::{BAD_INPUT, OWN_ERROR, say};
@@ -48,6 +49,9 @@ pub(crate) enum Verb {
     /// The pager on a simulated computer, to watch, check and measure it
     #[command(subcommand)]
     Machine(MachineVerb),
+    /// Arenas in files: what is in an image, and whether it is sound
+    #[command(subcommand)]
+    Image(ImageVerb),
 }
 
 const RUN_LONG_ABOUT: &str = "\
@@ -143,7 +147,7 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "N", requires = "trace", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) trace_access: Option<u32>,
 
-    /// Buffer of each process's trace, which counts as memory that is not paged [default: 2M]
+    /// Buffer of each process's trace, which counts as memory that is not paged [default: 1M]
     #[arg(long, value_name = "SIZE", requires = "trace", allow_hyphen_values = true)]
     pub(crate) trace_buffer: Option<String>,
 

@@ -3,13 +3,11 @@
 mod canvas;
 mod curves;
 mod heat;
-mod latencies;
 mod screen;
 mod timeline;
 
 pub(crate) use canvas::{png, svg};
 pub(crate) use curves::{Curves, Line, Mark};
 pub(crate) use heat::Heat;
-pub(crate) use latencies::{Bar, Latencies};
 pub(crate) use screen::on_terminal;
 pub(crate) use timeline::{Series, Timeline};

@@ -16,6 +16,7 @@ mod draw;
 mod elf;
 #[cfg(test)]
 mod golden;
+mod image;
 mod kernel;
 mod library;
 mod machine;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         Ok(args::Verb::Mrc(options)) => mrc::mrc(&options),
         Ok(args::Verb::Trace(verb)) => trace_verbs::trace(&verb),
         Ok(args::Verb::Machine(verb)) => machine::machine(&verb),
+        Ok(args::Verb::Image(verb)) => image::image(&verb),
         Err(usage) => return args::answer(&usage),
     };
     match outcome {

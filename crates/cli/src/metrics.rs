@@ -318,19 +318,37 @@ mod tests {
     }
 
     #[test]
+    fn the_dashboard_asks_for_what_there_is() {
+        let text =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/grafana.json")).unwrap();
+        let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let panels = dashboard["panels"].as_array().unwrap();
+        assert!(dashboard["schemaVersion"].is_u64() && panels.len() >= 6);
+        let known = exposition(&[busy().1]);
+        for target in panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap()) {
+            let query = target["expr"].as_str().unwrap();
+            let names = query.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+            let mut names = names.filter(|word| word.starts_with("outcore_")).peekable();
+            assert!(names.peek().is_some(), "{query}");
+            for name in names {
+                assert!(known.contains(&format!("\n{name}{{")), "{name} is no metric");
+            }
+        }
+    }
+
+    #[test]
     fn requests_are_answered_and_nonsense_is_survived() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         let ask = move |request: &'static str| {
-            let client = std::thread::spawn(move || {
+            std::thread::spawn(move || {
                 let mut stream = TcpStream::connect(at).unwrap();
                 stream.write_all(request.as_bytes()).unwrap();
                 stream.shutdown(std::net::Shutdown::Write).unwrap();
                 let mut text = String::new();
                 let _ = io::Read::read_to_string(&mut stream, &mut text);
                 text
-            });
-            client
+            })
         };
         for (request, expected) in [
             ("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK"),

@@ -20,11 +20,11 @@ use sys::status::{MAX_RECORDS, Record};
 use trace::{BlockHead, BlockKind, Header, Module, Source, Writer, modules_text, summary_text};
 
 /// How often rings are looked at.
-const LOOK: Duration = Duration::from_millis(10);
+const LOOK: Duration = Duration::from_millis(20);
 /// How often it is looked what a process has mapped.
 const LOOK_AT_MODULES: Duration = Duration::from_millis(200);
 /// Each process's buffer if nothing else is said.
-const DEFAULT_BUFFER: u64 = 2 << 20;
+const DEFAULT_BUFFER: u64 = 1 << 20;
 
 /// A trace that is being written.
 pub(crate) struct Recording {
@@ -271,8 +271,8 @@ mod tests {
 
     #[test]
     fn buffers_have_limits() {
-        assert_eq!(blocks(None).unwrap(), 64);
-        assert_eq!(blocks(Some("1M")).unwrap(), 32);
+        assert_eq!(blocks(None).unwrap(), 32);
+        assert_eq!(blocks(Some("2M")).unwrap(), 64);
         for text in ["1K", "2G", "what"] {
             assert!(blocks(Some(text)).unwrap_err().text.contains("--trace-buffer"));
         }

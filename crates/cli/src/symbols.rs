@@ -43,7 +43,7 @@ impl Symbols {
         let Some(loaded) = loaded else { return Some(unnamed) };
         let part = loaded.segments.iter().find(|(start, len, _)| (*start..start + len).contains(&offset))?;
         let probe = offset - part.0 + part.2;
-        let named = loaded.loader.find_symbol(probe).map(|symbol| demangled(symbol));
+        let named = loaded.loader.find_symbol(probe).map(demangled);
         let line = loaded.loader.find_location(probe).ok().flatten().and_then(|location| {
             let file = location.file?.rsplit('/').next()?.to_owned();
             Some(format!(" {file}:{}", location.line?))

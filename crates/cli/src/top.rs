@@ -177,11 +177,8 @@ impl Top {
     fn key(&mut self, key: KeyCode) -> bool {
         match key {
             KeyCode::Char('q') => return false,
-            KeyCode::Esc | KeyCode::Left | KeyCode::Backspace => {
-                if self.page.take().is_none() && key == KeyCode::Esc {
-                    return false;
-                }
-            }
+            KeyCode::Esc if self.page.is_none() => return false,
+            KeyCode::Esc | KeyCode::Left | KeyCode::Backspace => self.page = None,
             KeyCode::Enter | KeyCode::Right => self.open(),
             KeyCode::Down | KeyCode::Char('j') => self.choose(1),
             KeyCode::Up | KeyCode::Char('k') => self.choose(-1),
@@ -278,7 +275,7 @@ pub(crate) mod tests {
 
     fn map() -> Vec<Piece> {
         let piece = |at: u64| {
-            let resident = if (200..330).contains(&at) || at % 37 == 0 { 50 } else { 0 };
+            let resident = if (200..330).contains(&at) || at.is_multiple_of(37) { 50 } else { 0 };
             let parked = if (330..345).contains(&at) { 40 } else { 0 };
             let swapped = if at < 700 { 50 - resident.max(parked) } else { 0 };
             Piece { pages: 50, resident, parked, swapped }

@@ -3,10 +3,10 @@
 
 use crate::PAGE;
 use crate::core::{Live, Mechanism, addr_of};
-use crate::engine::say;
 use crate::ops::{MAX_OP_PAGES, Purpose};
 use crate::pool::PlaceRun;
-use pager::{Eviction, FrameNo, PageNo, PageRange, Pager, Parking, SlotNo, State};
+use crate::unused::is_unused;
+use pager::{Content, Eviction, FrameNo, PageNo, PageRange, Pager, Parking, SlotNo, State};
 use sys::aio;
 use sys::maps;
 use sys::uffd::{Protect, Stop, Waking, Witness};
@@ -69,11 +69,12 @@ impl Live {
         let latched = self.store.latched().is_some();
         if (helpless && self.tally.stuck_rounds > STUCK) || (latched && waiting) {
             if self.limits.overdraft == 0 && !latched {
-                say(
+                let [ram, store_size, _] = self.voice.limits();
+                self.voice.say(&format!(
                     "nothing more can be evicted (the store is full, or what remains is pinned or not writable): \
-                     no data is lost, but the program may use more RAM than --ram. \
-                     Raise --store-size or --ram.",
-                );
+                     no data is lost, but the program may use more RAM than {ram}. \
+                     Raise {store_size} or {ram}."
+                ));
             }
             let more = (pager.frame_limit() / 16).max(256);
             self.limits.overdraft = self.limits.overdraft.saturating_add(more);
@@ -91,25 +92,27 @@ impl Live {
                 return 0;
             }
         };
-        let Some(run) = self.pool.take(range.count as u32) else {
-            self.watch.recorder.park(0);
-            return 0;
-        };
+        let (tried, parked) = self.unmap_run(pager, range);
+        self.watch.recorder.park(tried);
+        parked
+    }
+
+    /// Unmaps the first pages of a resident run, out of turn; how many were parked.
+    pub(crate) fn park_run(&mut self, pager: &mut Pager, range: PageRange) -> u32 {
+        let (tried, parked) = self.unmap_run(pager, range);
+        self.watch.parked_out_of_turn(pager, PageRange { count: tried.into(), ..range });
+        parked
+    }
+
+    /// Unmaps the first pages of a resident run; how many were tried, and parked.
+    fn unmap_run(&mut self, pager: &mut Pager, range: PageRange) -> (u32, u32) {
+        let Some(run) = self.pool.take(range.count as u32) else { return (0, 0) };
         let range = PageRange { count: u64::from(run.count), ..range };
         let parked = match self.mechanism {
             Mechanism::Move => self.park_by_move(pager, range, run),
             Mechanism::Copy => self.park_by_copy(pager, range, run),
         };
-        self.watch.recorder.park(run.count);
-        parked
-    }
-
-    /// Unmaps a page out of turn, to see whether it is touched again.
-    pub(crate) fn park_sampled(&mut self, pager: &mut Pager, page: PageRange) {
-        let Some(run) = self.pool.take(1) else { return };
-        if self.park_by_move(pager, page, run) == 1 {
-            self.watch.recorder.sampled(page.start);
-        }
+        (run.count, parked)
     }
 
     fn park_by_move(&mut self, pager: &mut Pager, range: PageRange, run: PlaceRun) -> u32 {
@@ -202,10 +205,11 @@ impl Live {
         victims.clear();
         pager.next_evictions(most, &mut victims);
         self.watch.recorder.sweep(most);
+        let unused = self.drop_unused(pager, &mut victims);
         self.digest_victims(pager, &victims);
         let contents = core::mem::take(&mut self.contents);
         let mut found = contents.iter();
-        let mut evicted = 0;
+        let mut evicted = unused;
         let mut writing: Option<Writing> = None;
         for frame in victims.iter().copied() {
             if writing.is_none() && self.store.room() == 0 {
@@ -228,6 +232,29 @@ impl Live {
         self.victims = victims;
         self.contents = contents;
         evicted
+    }
+
+    /// Drops those that hold nothing the program will read, and takes them out of the list;
+    /// how many.
+    fn drop_unused(&mut self, pager: &mut Pager, victims: &mut Vec<FrameNo>) -> u32 {
+        let before = victims.len();
+        victims.retain(|frame| {
+            let page = pager.page_of(*frame);
+            let unused = is_unused(addr_of(page));
+            self.watch.recorder.asked(page, unused);
+            if unused {
+                // Zeros are as good as what is there. They take neither slot nor write.
+                match pager.evict(*frame, Some(Content::Zero)) {
+                    Eviction::Freed => self.drop_place(*frame),
+                    Eviction::Write(_) | Eviction::StoreFull => {
+                        crate::engine::die("a page of zeros was to be written")
+                    }
+                }
+            }
+            !unused
+        });
+        self.watch.recorder.end_asking();
+        (before - victims.len()) as u32
     }
 
     /// Digests the victims that may have changed, in their order, into `contents`.

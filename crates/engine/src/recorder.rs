@@ -203,6 +203,33 @@ impl Recorder {
         }
     }
 
+    /// Whether anything in a page will be read again. Those with nothing leave before the others.
+    pub(crate) fn asked(&mut self, page: PageNo, unused: bool) {
+        let Some(open) = &mut self.open else { return };
+        let fate = if unused { Fate::Unused } else { Fate::Used };
+        match &mut open.fates {
+            Some((same, count)) if *same == fate => *count += 1,
+            _ => {
+                open.flush_fates();
+                open.fates = Some((fate, 1));
+            }
+        }
+        if unused {
+            open.flush_evicted();
+            open.evicted = Some((PageRange::one(page), Fate::Unused));
+        }
+    }
+
+    /// All have been asked about: that the last are in use need not be told.
+    pub(crate) fn end_asking(&mut self) {
+        if let Some(open) = &mut self.open {
+            match open.fates {
+                Some((Fate::Used, _)) => open.fates = None,
+                _ => open.flush_fates(),
+            }
+        }
+    }
+
     pub(crate) fn end_sweep(&mut self) {
         if let Some(open) = &mut self.open {
             open.flush_fates();

@@ -12,6 +12,18 @@ pub enum StorePlace {
     Memory,
 }
 
+/// Whose memory an engine pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// The process's. The budget bounds its resident set; nothing is paged before that
+    /// comes near it. There is one such engine in a process, and it never ends.
+    #[default]
+    Process,
+    /// What it is given, from the start. The budget bounds what of that is in memory, and
+    /// the engine's tables about it. See [`crate::Instance`].
+    Areas,
+}
+
 /// Ways to do without a kernel feature, forced for tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fallbacks {
@@ -52,6 +64,8 @@ pub struct Settings {
     pub trace_callers: bool,
     /// References to one page in so many are traced; 0: none.
     pub trace_access: u32,
+    /// Whose memory is paged.
+    pub scope: Scope,
 }
 
 impl Settings {
@@ -101,6 +115,7 @@ impl Settings {
             trace_code: number("OUTCORE_TRACE_CODE")?,
             trace_callers: text("OUTCORE_TRACE_CALLERS").as_deref() == Some("on"),
             trace_access: number("OUTCORE_TRACE_ACCESS")?,
+            scope: Scope::Process,
         }))
     }
 }

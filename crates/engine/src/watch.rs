@@ -7,9 +7,10 @@
 use crate::assistant::Found;
 use crate::callers;
 use crate::core::{Live, Mechanism, addr_of};
-use crate::engine::{program, record};
+use crate::engine::program;
 use crate::recorder::{Recorder, now_ns};
 use crate::settings::Settings;
+use crate::voice::Voice;
 use core::sync::atomic::Ordering::Relaxed;
 use pager::{Eviction, Fault, PageNo, PageRange, Pager, Rights, State};
 use rustix::fs::{Mode, OFlags};
@@ -62,6 +63,7 @@ struct Code {
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) recorder: Recorder,
+    voice: Voice,
     waiting: VecDeque<Waiting>,
     now: u64,
     /// The counters at the last touch, which tell what became of the next.
@@ -103,8 +105,12 @@ fn is_sampled(page: PageNo, one_in: u32) -> bool {
 }
 
 impl Watch {
-    pub(crate) fn new(settings: &Settings) -> Self {
-        let recorder = Recorder::open(settings);
+    pub(crate) fn new(settings: &Settings, voice: Voice) -> Self {
+        // An instance has no record on the page, and so no ring.
+        let recorder = match voice {
+            Voice::Process => Recorder::open(settings),
+            Voice::Instance(_) => Recorder::default(),
+        };
         let only_with_trace = |one_in: u32| if recorder.is_open() { one_in } else { 0 };
         let access_one_in = only_with_trace(settings.trace_access);
         Self {
@@ -124,6 +130,15 @@ impl Watch {
             sampled: VecDeque::with_capacity(if access_one_in > 0 { 1 << 16 } else { 0 }),
             next_sample: 0,
             recorder,
+            voice,
+        }
+    }
+
+    /// Pages that were to be parked, not because it was their turn.
+    pub(crate) fn parked_out_of_turn(&mut self, pager: &Pager, range: PageRange) {
+        if self.recorder.is_open() {
+            let parked = range.pages().filter(|page| matches!(pager.state(*page), State::Parked { .. }));
+            parked.for_each(|page| self.recorder.sampled(page));
         }
     }
 
@@ -206,7 +221,7 @@ impl Watch {
     }
 
     fn end_waits(&mut self, page: PageNo, mut each: impl FnMut(&Record, u64)) {
-        let record = record();
+        let record = self.voice.record();
         let mut end = |waiting: Waiting| record.into_iter().for_each(|record| each(record, waiting.since));
         // Most often it is the first, and the only one.
         while self.waiting.front().is_some_and(|waiting| waiting.page == page) {
@@ -226,7 +241,7 @@ impl Watch {
     /// Paging begins.
     pub(crate) fn begin(&mut self, pager: &Pager) {
         self.tick();
-        record().into_iter().for_each(|record| record.paging_since_ns.store(self.now, Relaxed));
+        self.voice.record().into_iter().for_each(|record| record.paging_since_ns.store(self.now, Relaxed));
         self.recorder.begin(pager);
     }
 
@@ -262,17 +277,17 @@ impl Watch {
 
     /// A read has ended.
     pub(crate) fn read_took(&self, took: Duration) {
-        record().into_iter().for_each(|record| record.read_ns.add(took.as_nanos() as u64));
+        self.voice.record().into_iter().for_each(|record| record.read_ns.add(took.as_nanos() as u64));
     }
 
     /// A write has ended.
     pub(crate) fn write_took(&self, took: Duration) {
-        record().into_iter().for_each(|record| record.write_ns.add(took.as_nanos() as u64));
+        self.voice.record().into_iter().for_each(|record| record.write_ns.add(took.as_nanos() as u64));
     }
 
     /// Looks up where the thread that faulted is, if it is this one's turn.
     fn look_up(&mut self, pager: &Pager, page: PageNo, thread: u32) {
-        let Some(record) = record() else { return };
+        let Some(record) = self.voice.record() else { return };
         let traced = self.code_one_in > 0 && {
             self.until_code = self.until_code.saturating_sub(1);
             self.until_code == 0
@@ -333,44 +348,49 @@ fn place_of(thread: u32) -> Option<(u64, u64)> {
 
 impl Live {
     /// Writes the numbers that only people want.
-    pub(crate) fn publish_watch(&mut self, pager: &Pager, record: &Record) {
+    pub(crate) fn publish_watch(&mut self, pager: &Pager) {
+        let Self { watch, voice, ops, .. } = self;
+        let Some(record) = voice.record() else { return };
         let used = u64::from(pager.frames_used());
-        let transfers = self.ops.under_way() as u64;
+        let transfers = ops.under_way() as u64;
+        let now = watch.now;
         for (cell, value) in [
             (&record.parked_pages, u64::from(pager.frames_unmapped())),
             (&record.swapped_pages, pager.pages_touched().saturating_sub(used)),
             (&record.frames, u64::from(pager.frame_limit())),
             (&record.transfers, transfers),
-            (&record.peak_transfers, self.watch.note_transfers(transfers)),
-            (&record.updated_ns, self.watch.now),
+            (&record.peak_transfers, watch.note_transfers(transfers)),
+            (&record.updated_ns, now),
         ] {
             cell.store(value, Relaxed);
         }
-        let now = self.watch.now;
         let looked_at = now.saturating_sub(record.watched.load(Relaxed)) < LOOKED;
-        if self.watch.draw.under_way {
-            self.watch.draw.go_on(pager, record, now);
+        if watch.draw.under_way {
+            watch.draw.go_on(pager, record, now);
         } else if looked_at && now.saturating_sub(record.drawn_ns.load(Relaxed)) >= DRAW_EVERY {
-            self.watch.draw.begin(pager, record);
+            watch.draw.begin(pager, record);
         }
     }
 
     /// Nothing has happened for a while: draws the whole map, so that whoever looks later sees how it is.
     pub(crate) fn draw_at_rest(&mut self, pager: &Pager) {
-        let Some(record) = record() else { return };
         self.watch.tick();
         self.watch.recorder.pass();
-        if self.watch.draw.under_way || record.drawn_ns.load(Relaxed) < record.updated_ns.load(Relaxed) {
-            self.watch.draw.begin(pager, record);
-            while self.watch.draw.under_way {
-                self.watch.draw.go_on(pager, record, self.watch.now);
+        let Self { watch, voice, .. } = self;
+        let Some(record) = voice.record() else { return };
+        if watch.draw.under_way || record.drawn_ns.load(Relaxed) < record.updated_ns.load(Relaxed) {
+            watch.draw.begin(pager, record);
+            while watch.draw.under_way {
+                watch.draw.go_on(pager, record, watch.now);
             }
         }
     }
 
     /// Whether the map that was drawn last is older than what it shows.
     pub(crate) fn map_is_stale(&self) -> bool {
-        record().is_some_and(|record| record.drawn_ns.load(Relaxed) < record.updated_ns.load(Relaxed))
+        self.voice
+            .record()
+            .is_some_and(|record| record.drawn_ns.load(Relaxed) < record.updated_ns.load(Relaxed))
     }
 
     /// Parks sampled pages that were touched a while ago, so that it shows when they are touched again.
@@ -392,7 +412,7 @@ impl Live {
             if !mapped || !movable || pager.is_changing() || self.mechanism != Mechanism::Move {
                 continue;
             }
-            self.park_sampled(pager, one);
+            self.park_run(pager, one);
         }
     }
 }

@@ -145,27 +145,46 @@ impl Twin {
         }
     }
 
+    fn park(&mut self, range: PageRange) {
+        for page in range.pages() {
+            assert!(!self.changing(page), "{page:?} is parked amid a change");
+            match self.mapped.remove(&page) {
+                // Pinned: it stays.
+                Some(bytes) if self.random.below(20) == 0 => drop(self.mapped.insert(page, bytes)),
+                Some(bytes) => {
+                    let State::Resident { frame, .. } = self.pager.state(page) else { panic!("{page:?}") };
+                    self.pager.parked(page);
+                    self.pool.insert(frame, bytes);
+                }
+                None => self.pager.vanished(page),
+            }
+        }
+    }
+
+    /// The program will not need these pages for a while.
+    fn cool(&mut self, range: PageRange, most: u32) {
+        let found = self.pager.parkable(range, most);
+        let may_leave = |page: &PageNo| {
+            let area = self.pager.area(*page);
+            matches!(self.pager.state(*page), State::Resident { .. })
+                && area.is_some_and(|area| area.rights == Rights::ReadWrite && !area.pinned)
+                && !self.changing(*page)
+        };
+        let first = range.pages().find(may_leave);
+        let count = first.map_or(0, |first| {
+            PageRange::between(first, range.end()).pages().take_while(may_leave).take(most as usize).count()
+        });
+        assert_eq!(found, first.map(|start| PageRange { start, count: count as u64 }));
+        found.into_iter().for_each(|run| self.park(run));
+    }
+
     fn reclaim(&mut self, rounds: u64) {
         for _ in 0..rounds {
             if self.pager.reclaim_need() == 0 {
                 break;
             }
             if let Parking::Pages(range) = self.pager.next_parking(8) {
-                for page in range.pages() {
-                    assert!(!self.changing(page), "{page:?} is parked amid a change");
-                    match self.mapped.remove(&page) {
-                        // Pinned: it stays.
-                        Some(bytes) if self.random.below(20) == 0 => drop(self.mapped.insert(page, bytes)),
-                        Some(bytes) => {
-                            let State::Resident { frame, .. } = self.pager.state(page) else {
-                                panic!("{page:?}")
-                            };
-                            self.pager.parked(page);
-                            self.pool.insert(frame, bytes);
-                        }
-                        None => self.pager.vanished(page),
-                    }
-                }
+                self.park(range);
             }
             let mut victims = Vec::with_capacity(8);
             self.pager.next_evictions(8, &mut victims);
@@ -321,7 +340,7 @@ fn run(seed: u64, steps: u64, frames: u32, slots: u32, failing: u64) {
             PageNo(if home { HOME + page } else { AWAY + page })
         };
         let start = twin.random.below(PAGES);
-        match twin.random.below(21) {
+        match twin.random.below(22) {
             0..=4 => twin.read(base(start)),
             5..=8 => {
                 let bytes = twin.random.below(1000);
@@ -344,6 +363,11 @@ fn run(seed: u64, steps: u64, frames: u32, slots: u32, failing: u64) {
                 let half = (PAGES / 2 - start % (PAGES / 2)).min(20);
                 let range = PageRange { start: base(start), count: 1 + twin.random.below(half) };
                 twin.begin_change(range);
+            }
+            21 => {
+                let range = PageRange { start: base(start), count: 1 + twin.random.below(40) };
+                let most = 1 + twin.random.below(16) as u32;
+                twin.cool(range, most);
             }
             16 => twin.complete(),
             17 => {

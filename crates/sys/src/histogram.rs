@@ -43,6 +43,11 @@ pub struct SharedHistogram {
 }
 
 impl SharedHistogram {
+    /// An empty one.
+    pub const fn new() -> Self {
+        Self { sum: AtomicU64::new(0), buckets: [const { AtomicU64::new(0) }; BUCKETS] }
+    }
+
     /// Counts `value`. Only the one writer may call this.
     pub fn add(&self, value: u64) {
         // One writer: an addition need not be one instruction.
@@ -55,6 +60,12 @@ impl SharedHistogram {
     pub fn read(&self) -> Histogram {
         let buckets = self.buckets.iter().map(|bucket| bucket.load(Relaxed)).collect();
         Histogram { sum: self.sum.load(Relaxed), buckets }
+    }
+}
+
+impl Default for SharedHistogram {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -109,6 +109,25 @@ macro_rules! record {
         }
 
         impl Record {
+            /// The record of a process that has no status page.
+            pub const fn new() -> Self {
+                Self {
+                    phase: AtomicU32::new(0),
+                    pid: AtomicU32::new(0),
+                    $($name: AtomicU64::new(0),)*
+                    message_len: AtomicU32::new(0),
+                    degraded: AtomicU32::new(0),
+                    message: [const { AtomicU8::new(0) }; MESSAGE_BYTES],
+                    minor_fault_ns: SharedHistogram::new(),
+                    stall_ns_each: SharedHistogram::new(),
+                    read_ns: SharedHistogram::new(),
+                    write_ns: SharedHistogram::new(),
+                    map: [const { Cell::new() }; MAP_CELLS],
+                    part: [const { Part::new() }; MAX_PARTS],
+                    hot: [const { Hot { code: AtomicU64::new(0), count: AtomicU64::new(0) } }; MAX_HOT],
+                }
+            }
+
             /// Every number by name, in declaration order.
             pub fn numbers(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name.load(Relaxed)),)*]
@@ -220,6 +239,18 @@ pub struct Cell {
     pub swapped: AtomicU32,
 }
 
+impl Cell {
+    const fn new() -> Self {
+        Self {
+            start: AtomicU64::new(0),
+            pages: AtomicU32::new(0),
+            resident: AtomicU32::new(0),
+            parked: AtomicU32::new(0),
+            swapped: AtomicU32::new(0),
+        }
+    }
+}
+
 /// What a [`Part`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -252,6 +283,22 @@ pub struct Part {
     pub swapped: AtomicU64,
     /// Bytes that objects of a family take.
     pub used_bytes: AtomicU64,
+}
+
+impl Part {
+    const fn new() -> Self {
+        Self {
+            kind: AtomicU32::new(0),
+            name_len: AtomicU32::new(0),
+            name: [const { AtomicU8::new(0) }; NAME_BYTES],
+            start: AtomicU64::new(0),
+            pages: AtomicU64::new(0),
+            resident: AtomicU64::new(0),
+            parked: AtomicU64::new(0),
+            swapped: AtomicU64::new(0),
+            used_bytes: AtomicU64::new(0),
+        }
+    }
 }
 
 /// A code address, and how many faults were seen there.
@@ -344,6 +391,12 @@ impl StatusPage {
         record.start_ticks.store(start_ticks(pid).unwrap_or(0), Relaxed);
         record.phase.store(Phase::Dormant as u32, Relaxed);
         Some(record)
+    }
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

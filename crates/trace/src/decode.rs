@@ -174,7 +174,7 @@ fn rights(argument: u8) -> Option<Rights> {
 }
 
 fn fate(argument: u8) -> Option<Fate> {
-    [Fate::Clean, Fate::Dirty, Fate::Zero].get(usize::from(argument)).copied()
+    [Fate::Clean, Fate::Dirty, Fate::Zero, Fate::Unused, Fate::Used].get(usize::from(argument)).copied()
 }
 
 impl Iterator for Decoder<'_> {
@@ -200,7 +200,7 @@ mod tests {
             Rights::Pinned,
             Rights::Unpinned,
         ]);
-        let fate = prop::sample::select(vec![Fate::Clean, Fate::Dirty, Fate::Zero]);
+        let fate = prop::sample::select(vec![Fate::Clean, Fate::Dirty, Fate::Zero, Fate::Unused, Fate::Used]);
         let direction = prop::sample::select(vec![Direction::Demand, Direction::Ahead, Direction::Write]);
         (
             0..23u8,

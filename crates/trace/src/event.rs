@@ -89,6 +89,10 @@ pub enum Fate {
     Dirty = 1,
     /// Only zeros.
     Zero = 2,
+    /// Nothing that the program will read, as its allocator says. These leave before all others.
+    Unused = 3,
+    /// Something that it may read: what, is told when its turn comes.
+    Used = 4,
 }
 
 impl Fate {
@@ -98,6 +102,8 @@ impl Fate {
             Self::Clean => "clean",
             Self::Dirty => "dirty",
             Self::Zero => "zero",
+            Self::Unused => "unused",
+            Self::Used => "used",
         }
     }
 }

@@ -55,6 +55,8 @@ pub struct Rerun {
     kept: Vec<(PageNo, Kept)>,
     victims: Vec<FrameNo>,
     next_victim: usize,
+    /// Victims that the program's allocator was asked about, and that stay in the list.
+    asked: usize,
     next_digest: u128,
     diverged: u64,
 }
@@ -75,6 +77,7 @@ impl Rerun {
             kept: Vec::new(),
             victims: Vec::with_capacity(MOST_VICTIMS),
             next_victim: 0,
+            asked: 0,
             next_digest: 1,
             diverged: 0,
         }
@@ -164,8 +167,11 @@ impl Rerun {
             Event::Sweep { most } => {
                 self.victims.clear();
                 self.next_victim = 0;
+                self.asked = 0;
                 self.pager.next_evictions(most, &mut self.victims);
             }
+            Event::Fates { count, fate: Fate::Used } => self.asked += count as usize,
+            Event::Fates { count, fate: Fate::Unused } => (0..count).for_each(|_| self.evict_unused()),
             Event::Fates { count, fate } => (0..count).for_each(|_| self.evict(fate)),
             Event::Start { count, direction, .. } => self.start(count, direction),
             Event::End { age, ending } => {
@@ -278,6 +284,18 @@ impl Rerun {
         }
     }
 
+    /// The next victim holds nothing that will be read, and leaves before the others.
+    fn evict_unused(&mut self) {
+        let parked =
+            |frame: &FrameNo| matches!(self.pager.state(self.pager.page_of(*frame)), State::Parked { .. });
+        if !self.victims.get(self.asked).is_some_and(parked) {
+            self.diverged += 1;
+            return;
+        }
+        let frame = self.victims.remove(self.asked);
+        let _ = self.pager.evict(frame, Some(Content::Zero));
+    }
+
     fn evict(&mut self, fate: Fate) {
         let Some(frame) = self.victims.get(self.next_victim).copied() else {
             self.diverged += 1;
@@ -292,7 +310,7 @@ impl Rerun {
             Fate::Clean if self.pager.known_clean(frame) => None,
             Fate::Clean if slot.is_some() => Some(Content::Clean),
             Fate::Zero => Some(Content::Zero),
-            Fate::Dirty | Fate::Clean => {
+            Fate::Dirty | Fate::Clean | Fate::Unused | Fate::Used => {
                 self.diverged += u64::from(fate == Fate::Clean);
                 self.next_digest += 1;
                 Some(Content::Digest(self.next_digest))
@@ -390,5 +408,81 @@ fn rights_of(rights: trace::Rights) -> Option<Rights> {
         trace::Rights::ReadWrite => Some(Rights::ReadWrite),
         trace::Rights::Restricted => Some(Rights::Restricted),
         trace::Rights::Pinned | trace::Rights::Unpinned => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Events as a trace might have them, near enough to one another to meet.
+    fn event() -> impl Strategy<Value = Event> {
+        let fates = vec![Fate::Clean, Fate::Dirty, Fate::Zero, Fate::Unused, Fate::Used];
+        let directions = vec![Direction::Demand, Direction::Ahead, Direction::Write];
+        let rights = vec![
+            trace::Rights::ReadWrite,
+            trace::Rights::Restricted,
+            trace::Rights::Pinned,
+            trace::Rights::Unpinned,
+        ];
+        let chosen = (
+            prop::sample::select(fates),
+            prop::sample::select(directions),
+            prop::sample::select(rights),
+            any::<bool>(),
+        );
+        (0..40_u8, 0..3000_u64, 0..400_u64, 0..3000_u64, chosen).prop_map(
+            |(kind, start, count, to, (fate, direction, rights, odd))| {
+                let (small, page) = (count as u32, start);
+                match kind {
+                    0..12 => Event::Touch { page, outcome: trace::Outcome::Zero },
+                    12 => Event::Area { start, count, rights },
+                    13 => Event::Gone { start, count, why: trace::Gone::Unmapped },
+                    14 => Event::Gone { start, count, why: trace::Gone::Discarded },
+                    15 => Event::Moved { from: start, to, count },
+                    16 => Event::Protected { start, count, rights },
+                    17 => Event::Change { start, count, begins: odd },
+                    18 => Event::Held { start, count },
+                    19 => Event::Frames { limit: small },
+                    20..23 => {
+                        Event::Park { count: small, found: if odd { Parked::Pages } else { Parked::None } }
+                    }
+                    23 => Event::Stay { page, why: if odd { Kept::Pinned } else { Kept::Absent } },
+                    24 => Event::Sampled { page },
+                    25 => Event::Sweep { most: small },
+                    26..29 => Event::Fates { count: small % 20, fate },
+                    29..32 => Event::Start { page, count: small % 5, direction },
+                    32..36 => {
+                        Event::End { age: small % 4, ending: if odd { Ending::Done } else { Ending::Failed } }
+                    }
+                    36 => Event::Refused { count: small % 3, writes: odd },
+                    37 => Event::Unmapped { page },
+                    38 => Event::Poisoned { page },
+                    _ => Event::Forked,
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+        /// What makes no sense is passed over, and counted.
+        #[test]
+        fn any_events_are_replayed(
+            events in prop::collection::vec(event(), 0..400),
+            lost in 0..400_usize,
+        ) {
+            let mut rerun = Rerun::new(&Header { page_bytes: 4096, slots: 2000, readahead: true, ..Header::default() });
+            rerun.apply(&Event::Area { start: 0, count: 2500, rights: trace::Rights::ReadWrite });
+            for (index, event) in events.iter().enumerate() {
+                if index == lost {
+                    rerun.lost_events();
+                }
+                rerun.apply(event);
+            }
+            prop_assert!(rerun.pages().iter().all(|count| *count < 10_000));
+        }
     }
 }
