@@ -1,18 +1,23 @@
 //! What the core's lock protects: the pager, and the means to carry out its decisions.
 
 use crate::assistant::{Assistant, Found};
-use crate::children::Children;
+use crate::fork::{Estate, Kin};
 use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
 use crate::recorder::Recorder;
 use crate::settings::Scope;
 use crate::steer::Steering;
+use crate::unused::Knows;
 use crate::voice::Voice;
 use crate::wait::Demand;
 use crate::watch::Watch;
 use pager::{FrameNo, PageNo, PageRange, Pager, Rights, State};
+use rustix::io::Errno;
+use std::mem::forget;
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 use store::{Digester, Store};
+use sys::handover::Address;
 use sys::maps::{Pagemap, Reservation, Statm};
 use sys::uffd::Uffd;
 
@@ -30,6 +35,8 @@ pub(crate) enum Mechanism {
 pub(crate) enum Request {
     /// Register and manage these pages.
     Manage(PageRange, Rights),
+    /// Send there what the pager of a forked child needs.
+    HandOver(Address),
     /// Unmap these pages, as those whose turn to leave is next.
     Cool(PageRange),
     /// Nothing is paged any more: end.
@@ -43,6 +50,8 @@ pub(crate) struct Core {
     /// Set by the pager thread when it is able to page.
     pub(crate) live: Option<Live>,
     pub(crate) request: Option<Request>,
+    /// In a forked child, until its pager has taken it.
+    pub(crate) estate: Option<Estate>,
 }
 
 /// The pager thread's means. Its descriptors are valid in that thread only: it
@@ -56,6 +65,8 @@ pub(crate) struct Live {
     pub(crate) pool_side: Uffd,
     /// Registered on one page, the doorbell.
     pub(crate) bell: Uffd,
+    /// It also tells of forks that were not announced.
+    pub(crate) bell_is_watched: bool,
     pub(crate) mechanism: Mechanism,
     pub(crate) pool: Pool,
     pub(crate) store: Store,
@@ -72,9 +83,18 @@ pub(crate) struct Live {
     /// Scratch for digests: where pages are, and what they hold; capacity is fixed.
     pub(crate) addrs: Vec<usize>,
     pub(crate) contents: Vec<Found>,
-    pub(crate) children: Children,
-    /// Forks are announced; otherwise managed memory is not inherited at all.
-    pub(crate) children_are_served: bool,
+    /// Whose slots these are as well.
+    pub(crate) kin: Option<Kin>,
+    /// Pages here may be shared with a process that forked from this one, or the reverse.
+    pub(crate) has_relatives: bool,
+    /// How the last request to hand over went.
+    pub(crate) handed: Option<Result<(), Errno>>,
+    /// `/proc`.
+    pub(crate) proc: OwnedFd,
+    /// `/dev/userfaultfd`, if that is how userfaultfds are opened.
+    pub(crate) device: Option<OwnedFd>,
+    /// Written to when the program has no use for its pager any more.
+    pub(crate) dismissal: OwnedFd,
     pub(crate) statm: Statm,
     pub(crate) pagemap: Pagemap,
     pub(crate) limits: Limits,
@@ -83,6 +103,7 @@ pub(crate) struct Live {
     pub(crate) steering: Steering,
     pub(crate) watch: Watch,
     pub(crate) voice: Voice,
+    pub(crate) knows: Knows,
     /// Asked to end.
     pub(crate) stops: bool,
 }
@@ -110,6 +131,8 @@ pub(crate) struct Tally {
     pub(crate) stall_ns: u64,
     pub(crate) busy_moves: u64,
     pub(crate) peak_touched: u64,
+    /// Forks since paging began.
+    pub(crate) forks: u64,
     /// Discards and unmappings made past the preload library.
     pub(crate) raw_changes: u64,
     /// Consecutive rounds in which reclaim was needed and freed nothing.
@@ -132,6 +155,11 @@ pub(crate) fn pages_of(addr: usize, len: usize) -> PageRange {
 }
 
 impl Core {
+    /// Nothing has been asked, and nothing is live.
+    pub(crate) fn new(pager: Pager) -> Self {
+        Self { pager, live: None, request: None, estate: None }
+    }
+
     /// Tells the trace, once paging has begun.
     pub(crate) fn recorded(&mut self, tell: impl FnOnce(&mut Recorder)) {
         if let Some(live) = &mut self.live {
@@ -157,5 +185,25 @@ impl Core {
             pager.add_area(area.range, area.rights);
         }
         pager
+    }
+}
+
+/// What a forked child goes on with of its parent's [`Live`].
+pub(crate) struct Inherited {
+    pub(crate) pool: Pool,
+    pub(crate) digester: Digester,
+    /// The store, if it is memory.
+    pub(crate) memory: Option<Store>,
+}
+
+impl Live {
+    /// In a forked child: what is here as well. The rest speaks of descriptors, rings and
+    /// threads that are its parent's; dropped, it would close others of the same numbers.
+    pub(crate) fn inherited(self) -> Inherited {
+        let memory = self.store.heir();
+        let Self { pool, digester, .. } = self;
+        forget((self.arena, self.pool_side, self.bell, self.store, self.assistant, self.steering));
+        forget((self.proc, self.device, self.dismissal, self.statm, self.pagemap));
+        Inherited { pool, digester, memory }
     }
 }

@@ -3,7 +3,6 @@
 
 use crate::PAGE;
 use crate::assistant::Found;
-use crate::children::ChildRead;
 use crate::core::{Live, addr_of};
 use crate::ops::{MAX_OP_PAGES, Purpose};
 use crate::pool::Place;
@@ -137,12 +136,6 @@ impl Live {
                     self.watch.recorder.ended(completion.token, full);
                     self.finish_write(pager, completion.token, completion.result.err(), full);
                 }
-                Purpose::Child { child, page, place, slot, digest } => {
-                    self.tally.read_bytes += op.bytes as u64;
-                    self.tally.stall_ns += waited;
-                    let read = ChildRead { child, page, place, slot, digest };
-                    self.finish_child_read(pager, read, full);
-                }
             }
             self.ops.end(completion.token);
         }
@@ -255,6 +248,7 @@ impl Live {
             let Some((SlotNo(start), count)) = pager.take_stale_slots() else { break };
             // A file system without holes keeps the bytes; the slots are reused all the same.
             let _ = self.store.punch(u64::from(start), u64::from(count));
+            pager.stale_slots_are_forgotten(SlotNo(start));
         }
     }
 }

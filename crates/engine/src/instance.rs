@@ -14,11 +14,14 @@ use crate::ops;
 use crate::serve;
 use crate::settings::{Scope, Settings};
 use crate::signals::Blocked;
+use crate::steer::Waker;
+use crate::unused::{Knows, KnowsUnused};
 use crate::voice::{self, Told, Voice};
 use crate::wait::RETRY;
 use core::ops::Deref;
 use core::sync::atomic::Ordering;
 use pager::Counters;
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -127,6 +130,16 @@ impl Instance {
         Usage::of(&self.engine.lock_core().pager, pages_of(addr, len))
     }
 
+    /// Names who knows of unused pages, or nobody. When this returns who was named before is
+    /// not asked any more.
+    pub fn know_unused(&self, knows: Option<Arc<dyn KnowsUnused>>) {
+        let _blocked = Blocked::all();
+        let mut core = self.engine.lock_core();
+        let before = core.live.as_mut().map(|live| core::mem::replace(&mut live.knows, Knows(knows)));
+        drop(core);
+        drop(before);
+    }
+
     /// The budget, in bytes.
     pub fn budget_bytes(&self) -> u64 {
         self.engine.settings.ram_bytes
@@ -212,7 +225,7 @@ fn finish(engine: &Engine) -> bool {
 
 fn begin(engine: &Engine) -> Result<(), OpenError> {
     let mut core = engine.lock_core();
-    let (frames, slots) = (core.pager.frame_limit(), u64::from(core.pager.slots_total()));
+    let (frames, slots) = (core.pager.frame_limit(), core.pager.slots_total());
     let (live, bits) =
         features::open(&engine.settings, frames, slots, engine.thread_starts, engine.voice.clone())?;
     // SAFETY: the doorbell is ours; this thread serves it.
@@ -223,7 +236,8 @@ fn begin(engine: &Engine) -> Result<(), OpenError> {
     let Core { pager, live: place, .. } = &mut *core;
     let live = place.insert(live);
     live.keep_budget(pager, true);
-    live.steering.begin(&live.arena, engine.thread_starts);
+    let arena = live.arena.as_fd().try_clone_to_owned();
+    live.steering.begin(arena.ok().and_then(|arena| Waker::start(arena, engine.thread_starts)));
     live.assistant.begin(&live.digester, engine.thread_starts);
     engine.set_stage(Stage::Paging);
     Ok(())

@@ -19,13 +19,13 @@ mod advise;
 mod assistant;
 mod buffers;
 mod callers;
-mod children;
 mod core;
 mod engine;
 mod error;
 mod evict;
 mod features;
 mod fill;
+mod fork;
 mod home;
 mod instance;
 mod map;
@@ -45,12 +45,13 @@ mod wait;
 mod watch;
 
 pub use advise::Usage;
-pub use engine::{AddressSpace, Engine, ForkGuard};
+pub use engine::{AddressSpace, Engine};
 pub use error::OpenError;
+pub use fork::{ForkGuard, Preparation};
 pub use instance::{Instance, Snapshot};
-pub use pager::{Commit, Counters, Rights};
+pub use pager::{Commit, Counters, Inherit, Rights};
 pub use settings::{Fallbacks, Scope, Settings, StorePlace};
-pub use unused::know_unused;
+pub use unused::{KnowsUnused, know_unused};
 
 /// Bytes in a page.
 pub const PAGE: usize = 4096;

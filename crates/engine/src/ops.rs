@@ -1,11 +1,8 @@
 //! Transfers under way, by token.
 
 use crate::PAGE;
-use crate::children::ChildId;
-use crate::pool::Place;
-use pager::{FrameNo, PageNo, SlotNo};
+use pager::FrameNo;
 use std::time::Instant;
-use store::Digest;
 use sys::aio::{MAX_PIECES, Piece};
 
 /// Transfers that may be under way at once.
@@ -23,8 +20,6 @@ pub(crate) enum Purpose {
     },
     /// Pages written from their frames.
     Write,
-    /// A page read for a forked child.
-    Child { child: ChildId, page: PageNo, place: Place, slot: SlotNo, digest: Digest },
 }
 
 #[derive(Debug)]

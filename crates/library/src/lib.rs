@@ -60,3 +60,8 @@ pub mod register;
 mod resident;
 mod source;
 mod stats;
+
+/// The guide, whose examples are run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/library.md")]
+struct Guide;

@@ -69,6 +69,29 @@ fn a_text_is_indexed() {
     );
 }
 
+/// Digits say how far the pager is at that moment; the rest does not change.
+fn without_digits(text: &str) -> String {
+    let mut kept = String::new();
+    for letter in text.chars().map(|letter| if letter.is_ascii_digit() { '#' } else { letter }) {
+        if letter != '#' || !kept.ends_with('#') {
+            kept.push(letter);
+        }
+    }
+    kept.replace("#.#", "#")
+}
+
+#[test]
+fn the_guide_shows_what_the_tour_prints() {
+    let (status, out, err) = run("tour", &[]);
+    assert_eq!((status, &*err), (Some(0), ""));
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/library.md");
+    let guide = without_digits(&std::fs::read_to_string(guide).expect("the guide"));
+    for part in out.split("\n\n").flat_map(|part| part.split_inclusive("bytes\n")) {
+        let part = without_digits(part.trim_end());
+        assert!(guide.contains(&part), "the guide does not show:\n{part}");
+    }
+}
+
 #[test]
 fn arguments_are_understood_or_refused() {
     let refused = |arguments: &[&str], message: &str| {

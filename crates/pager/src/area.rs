@@ -13,6 +13,17 @@ pub enum Rights {
     Restricted,
 }
 
+/// What becomes of an area in a forked child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inherit {
+    /// The child has it too, with what it holds.
+    Copied,
+    /// The child has it, and it reads as zeros there.
+    Wiped,
+    /// The child has not got it.
+    Omitted,
+}
+
 /// A range of pages with one backing and one set of rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Area {
@@ -22,6 +33,8 @@ pub struct Area {
     pub rights: Rights,
     /// Locked in memory by the program: never evicted.
     pub pinned: bool,
+    /// What a forked child has of it.
+    pub inherit: Inherit,
 }
 
 impl Area {
@@ -50,7 +63,7 @@ impl Ranged for Area {
     }
 
     fn is_like(&self, other: &Self) -> bool {
-        other.rights == self.rights && other.pinned == self.pinned
+        other.rights == self.rights && other.pinned == self.pinned && other.inherit == self.inherit
     }
 }
 
@@ -157,7 +170,8 @@ mod tests {
     use super::*;
 
     fn area(start: u64, count: u64, rights: Rights) -> Area {
-        Area { range: PageRange { start: PageNo(start), count }, rights, pinned: false }
+        let range = PageRange { start: PageNo(start), count };
+        Area { range, rights, pinned: false, inherit: Inherit::Copied }
     }
 
     #[test]

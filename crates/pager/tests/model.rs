@@ -9,7 +9,12 @@ use pager::{
     Commit, Config, Content, Eviction, Fault, Fill, FillResult, FrameNo, PageNo, PageRange, Pager, Parking,
     Rights, SlotNo, State, WriteResult, Written,
 };
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
+
+#[path = "model/lineage.rs"]
+mod lineage;
 
 /// A page's bytes: one word is as good as 4096 to tell pages apart. Zero is a zero page.
 type Bytes = u64;
@@ -39,7 +44,8 @@ struct Twin {
     pager: Pager,
     mapped: HashMap<PageNo, Bytes>,
     pool: HashMap<FrameNo, Bytes>,
-    store: HashMap<SlotNo, Bytes>,
+    /// Of all twins of a lineage.
+    store: Rc<RefCell<HashMap<SlotNo, Bytes>>>,
     transfers: Vec<Transfer>,
     model: HashMap<PageNo, Bytes>,
     random: Random,
@@ -67,7 +73,7 @@ impl Twin {
             pager,
             mapped: HashMap::new(),
             pool: HashMap::new(),
-            store: HashMap::new(),
+            store: Rc::default(),
             transfers: Vec::new(),
             model: HashMap::new(),
             random: Random(seed),
@@ -109,7 +115,7 @@ impl Twin {
             Transfer::Fill(frame, slot) => {
                 let page = self.pager.page_of(frame);
                 let filling = matches!(self.pager.state(page), State::Filling { frame: f, .. } if f == frame);
-                let bytes = self.store.get(&slot).copied();
+                let bytes = self.store.borrow().get(&slot).copied();
                 let good = bytes.is_some() && !self.fails();
                 let result = if good { FillResult::Good } else { FillResult::Bad };
                 if filling && good {
@@ -133,7 +139,7 @@ impl Twin {
             Transfer::Write(frame, slot) => {
                 let done = !self.fails();
                 if done {
-                    self.store.insert(slot, self.pool[&frame]);
+                    self.store.borrow_mut().insert(slot, self.pool[&frame]);
                 }
                 let result = if done { WriteResult::Done } else { WriteResult::Failed };
                 match self.pager.write_done(frame, result) {
@@ -327,7 +333,7 @@ impl Twin {
     }
 
     fn check(&self) {
-        self.pager.check_invariants(&HashMap::new());
+        self.pager.check_invariants();
     }
 }
 

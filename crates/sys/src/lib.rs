@@ -1,13 +1,16 @@
 //! The kernel's words for Outcore: userfaultfd, mappings, asynchronous I/O, processes
-//! that share memory, the shared status page, locks, and an allocator that is never paged.
+//! that share memory, descriptors handed over, the shared status page, locks, and an allocator that is never paged.
 
 pub mod aio;
 pub mod companion;
+pub mod handover;
 pub mod histogram;
+pub mod ledger;
 pub mod lock;
 pub mod maps;
 pub mod meta;
 pub mod ring;
 pub mod room;
+pub mod shared;
 pub mod status;
 pub mod uffd;

@@ -32,7 +32,10 @@ fn trace(touches: u64) -> (Vec<u8>, Vec<(u32, Stamped)>) {
     (bytes, all)
 }
 
-fn read(bytes: &[u8]) -> Result<(Vec<(u32, Stamped)>, Vec<String>), Problem> {
+/// Events with their processes, and what was wrong.
+type Found = (Vec<(u32, Stamped)>, Vec<String>);
+
+fn read(bytes: &[u8]) -> Result<Found, Problem> {
     let mut reader = Reader::open(Cursor::new(bytes))?;
     let mut found = Vec::new();
     while let Some(block) = reader.next_block() {
