@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The preload library's package and everything in this workspace it is made of.
-const SOURCES: &[&str] = &["preload", "engine", "heap", "store", "sys", "pager"];
+const SOURCES: &[&str] = &["preload", "engine", "heap", "store", "sys", "trace", "pager"];
 
 /// Variables that the outer cargo sets for itself or for this package, and that
 /// would make the inner one build something else.

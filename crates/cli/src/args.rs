@@ -2,10 +2,12 @@
 
 use crate::image::ImageVerb;
 use crate::machine::MachineVerb;
+use crate::trace_verbs::TraceVerb;
 use crate::trouble::{BAD_INPUT, OWN_ERROR, say};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Gives a program more heap than it has RAM.
@@ -31,6 +33,19 @@ pub(crate) enum Verb {
     Run(RunOptions),
     /// Say what this machine offers, and how to enable better
     Doctor(DoctorOptions),
+    /// Draw how often a program would miss with more or less memory, from a trace
+    Mrc(crate::mrc::Options),
+    /// Print the numbers of processes that run under outcore
+    Stat(crate::stat::Options),
+    /// Watch them live
+    Top(crate::top::Options),
+    /// Offer their numbers to Prometheus
+    Metrics(crate::metrics::Options),
+    /// Write a trace as one page of HTML: timeline, heat map, curves, code
+    Report(crate::report_page::Options),
+    /// Look into a trace, or bring it from or to other programs
+    #[command(subcommand)]
+    Trace(TraceVerb),
     /// The pager on a simulated computer, to watch, check and measure it
     #[command(subcommand)]
     Machine(MachineVerb),
@@ -111,6 +126,35 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "text|json|none|FILE", default_value = "text")]
     pub(crate) report: OsString,
 
+    /// Record what the program touches and what the pager does, in this file
+    ///
+    /// See 'outcore trace', 'outcore mrc', 'outcore report' and 'outcore machine replay' for what can be
+    /// done with it. Events for which the buffer has no room are dropped and counted.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+
+    /// Record the code address of one fault in N, which takes some microseconds each
+    #[arg(long, value_name = "N", requires = "trace", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) trace_code: Option<u32>,
+
+    /// With it, record who may have called that code
+    #[arg(long, requires = "trace_code")]
+    pub(crate) trace_callers: bool,
+
+    /// Sample references to one page in N, by parking it again and again
+    ///
+    /// A trace of faults says nothing of budgets below the run's. With samples, 'outcore mrc' draws those too.
+    #[arg(long, value_name = "N", requires = "trace", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) trace_access: Option<u32>,
+
+    /// Buffer of each process's trace, which counts as memory that is not paged [default: 1M]
+    #[arg(long, value_name = "SIZE", requires = "trace", allow_hyphen_values = true)]
+    pub(crate) trace_buffer: Option<String>,
+
+    /// Whether pages are read before they are asked for: on or off
+    #[arg(long, value_enum, value_name = "on|off", default_value_t = Switch::On, hide_default_value = true, hide_possible_values = true)]
+    pub(crate) readahead: Switch,
+
     /// Refuse to start where this is missing; may be repeated
     #[arg(long, value_enum, value_name = "FEATURE")]
     pub(crate) require: Vec<Feature>,
@@ -139,6 +183,15 @@ pub(crate) enum Commit {
     Lazy,
     /// When the program asks for memory
     Strict,
+}
+
+/// Something that is on or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// It is
+    On,
+    /// It is not
+    Off,
 }
 
 /// What `--require` can ask for.
@@ -207,8 +260,11 @@ pub(crate) fn answer(usage: &clap::Error) -> ExitCode {
 /// The exit status for a command line that makes no sense: that of `run` may not be taken for
 /// its program's own.
 fn usage_status() -> u8 {
-    let runs_no_program = |verb: OsString| verb == "machine" || verb == "image";
-    if std::env::args_os().nth(1).is_some_and(runs_no_program) { BAD_INPUT } else { OWN_ERROR }
+    if std::env::args_os().nth(1).is_none_or(|verb| verb == "run" || verb == "doctor") {
+        OWN_ERROR
+    } else {
+        BAD_INPUT
+    }
 }
 
 #[cfg(test)]

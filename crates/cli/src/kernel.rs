@@ -197,6 +197,35 @@ pub(crate) fn send(pid: i32, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
+/// Starts a thread that takes no signal: those that are sent to us are for the supervisor.
+///
+/// # Errors
+/// What starting it says.
+pub(crate) fn spawn_without_signals<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<std::thread::JoinHandle<T>> {
+    let mut all = MaybeUninit::<libc::sigset_t>::zeroed();
+    let mut before = MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: the sets are initialised before they are used; a thread begins with its maker's mask.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), before.as_mut_ptr());
+        let thread = std::thread::Builder::new().spawn(work);
+        libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), null_mut());
+        thread
+    }
+}
+
+/// A file in memory, which reads as `bytes` zeros, without a name.
+///
+/// # Errors
+/// What the kernel answered.
+pub(crate) fn shared_file(name: &str, bytes: u64) -> Result<OwnedFd, Errno> {
+    let fd = memfd_create(name, MemfdFlags::CLOEXEC)?;
+    ftruncate(&fd, bytes)?;
+    Ok(fd)
+}
+
 /// A new, empty status page in shared memory, and the descriptor through which
 /// others reach it.
 ///

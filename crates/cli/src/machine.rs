@@ -1,6 +1,7 @@
 //! `outcore machine`: the pager on a simulated computer.
 
 mod options;
+mod recorded;
 mod replay;
 mod run;
 mod step;

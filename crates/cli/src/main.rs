@@ -12,21 +12,36 @@ mod args;
 mod budget;
 mod cgroup;
 mod doctor;
+mod draw;
 mod elf;
+#[cfg(test)]
+mod golden;
 mod image;
 mod kernel;
 mod library;
 mod machine;
 mod memory;
+mod metrics;
+mod mrc;
 mod offer;
 mod place;
 mod program;
+mod progress;
+mod recording;
 mod report;
+mod report_page;
 mod room;
 mod run;
+mod runs;
 mod size;
+mod stat;
 mod status;
 mod supervise;
+mod symbols;
+mod top;
+mod touches;
+mod trace_verbs;
+mod traces;
 mod trouble;
 
 use std::process::ExitCode;
@@ -35,6 +50,12 @@ fn main() -> ExitCode {
     let outcome = match args::read() {
         Ok(args::Verb::Run(options)) => run::run(&options),
         Ok(args::Verb::Doctor(options)) => doctor::doctor(&options),
+        Ok(args::Verb::Stat(options)) => stat::stat(&options),
+        Ok(args::Verb::Top(options)) => top::top(&options),
+        Ok(args::Verb::Metrics(options)) => metrics::metrics(&options),
+        Ok(args::Verb::Report(options)) => report_page::report(&options),
+        Ok(args::Verb::Mrc(options)) => mrc::mrc(&options),
+        Ok(args::Verb::Trace(verb)) => trace_verbs::trace(&verb),
         Ok(args::Verb::Machine(verb)) => machine::machine(&verb),
         Ok(args::Verb::Image(verb)) => image::image(&verb),
         Err(usage) => return args::answer(&usage),

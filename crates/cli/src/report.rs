@@ -270,7 +270,7 @@ fn process(record: &Record) -> Map<String, Value> {
 }
 
 /// The word for a phase.
-fn phase_word(phase: Phase) -> &'static str {
+pub(crate) fn phase_word(phase: Phase) -> &'static str {
     match phase {
         Phase::Free => "free",
         Phase::Dormant => "dormant",
@@ -281,7 +281,7 @@ fn phase_word(phase: Phase) -> &'static str {
 }
 
 /// The words for the features in `bits`.
-fn feature_words(bits: u64) -> Vec<&'static str> {
+pub(crate) fn feature_words(bits: u64) -> Vec<&'static str> {
     FEATURES.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, word)| *word).collect()
 }
 

@@ -1,9 +1,10 @@
 //! `outcore run`.
 
-use crate::args::{RunOptions, word};
+use crate::args::{RunOptions, Switch, word};
 use crate::library::Library;
 use crate::memory::Memory;
 use crate::place::Place;
+use crate::recording::Recording;
 use crate::report::{Report, Run};
 use crate::status::Status;
 use crate::trouble::{Trouble, say};
@@ -13,12 +14,30 @@ use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::SystemTime;
 
 /// What a run was given, worked out and checked.
 struct Settings {
     ram_bytes: u64,
     store: Place,
     store_bytes: u64,
+}
+
+impl Settings {
+    /// What a trace of this run is told.
+    fn for_trace(&self, program: &OsStr) -> trace::Header {
+        let off = env::var_os("OUTCORE_READAHEAD").is_some_and(|word| word == "off");
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        trace::Header {
+            page_bytes: 4096,
+            source: trace::Source::Faults,
+            budget_bytes: self.ram_bytes,
+            slots: (self.store_bytes / 4096).min((1 << 28) - 2) as u32,
+            readahead: !off,
+            started: now.map_or(0, |now| now.as_secs()),
+            program: program.to_string_lossy().into_owned(),
+        }
+    }
 }
 
 /// Runs the program; its exit status.
@@ -39,10 +58,16 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Trouble> {
     let report = Report::open(&options.report)?;
     let library = library::place()?;
     let status = Status::create()?;
+    let recording = Recording::start(options, &settings.for_trace(name), &status)?;
     let mut command = Command::new(&file);
     command.arg0(name).args(arguments);
     tell(&mut command, options, &settings, &library, &status);
-    let outcome = supervise::supervise(&mut command)?;
+    if let Some(recording) = &recording {
+        recording.tell(&mut command, options);
+    }
+    let outcome = supervise::supervise(&mut command);
+    let traced = recording.map(Recording::finish);
+    let outcome = outcome?;
     let run = Run {
         program: Path::new(name),
         budget_bytes: settings.ram_bytes,
@@ -50,6 +75,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Trouble> {
         status: &status,
     };
     report.write(&run, &settings.store);
+    traced.into_iter().for_each(|told| say(&told));
     Ok(outcome.ended.status)
 }
 
@@ -81,7 +107,11 @@ fn tell(
         .env("OUTCORE_STORE", settings.store.word())
         .env("OUTCORE_STORE_SIZE", settings.store_bytes.to_string())
         .env("OUTCORE_COMMIT", OsStr::new(&word(options.commit)))
-        .env("OUTCORE_STATUS", status.path());
+        .env("OUTCORE_STATUS", status.path())
+        .env_remove("OUTCORE_TRACE");
+    if options.readahead == Switch::Off {
+        command.env("OUTCORE_READAHEAD", "off");
+    }
     if options.force.is_empty() {
         command.env_remove("OUTCORE_FORCE");
     } else {

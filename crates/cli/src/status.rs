@@ -32,13 +32,36 @@ impl Status {
 
     /// The processes that loaded the library, in the order in which they started.
     pub(crate) fn records(&self) -> impl Iterator<Item = &'static Record> + use<> {
-        let claimed = usize::try_from(self.page.claimed.load(Relaxed)).unwrap_or(MAX_RECORDS);
-        self.page.records.iter().take(claimed).filter(|record| phase(record) != Phase::Free)
+        self.watcher().records()
+    }
+
+    /// The same for another thread.
+    pub(crate) fn watcher(&self) -> Watcher {
+        Watcher { page: self.page }
     }
 
     /// Processes that found no room on the page.
     pub(crate) fn unreported(&self) -> u64 {
         self.page.claimed.load(Relaxed).saturating_sub(MAX_RECORDS as u64)
+    }
+}
+
+/// Looks at a status page.
+#[derive(Clone, Copy)]
+pub(crate) struct Watcher {
+    page: &'static StatusPage,
+}
+
+impl Watcher {
+    /// Whoever made the page, its processes are looked at.
+    pub(crate) fn of(page: &'static StatusPage) -> Self {
+        Self { page }
+    }
+
+    /// The processes that loaded the library, in the order in which they started.
+    pub(crate) fn records(self) -> impl Iterator<Item = &'static Record> + use<> {
+        let claimed = usize::try_from(self.page.claimed.load(Relaxed)).unwrap_or(MAX_RECORDS);
+        self.page.records.iter().take(claimed).filter(|record| phase(record) != Phase::Free)
     }
 }
 

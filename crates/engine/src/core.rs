@@ -4,11 +4,13 @@ use crate::assistant::{Assistant, Found};
 use crate::fork::{Estate, Kin};
 use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
+use crate::recorder::Recorder;
 use crate::settings::Scope;
 use crate::steer::Steering;
 use crate::unused::Knows;
 use crate::voice::Voice;
 use crate::wait::Demand;
+use crate::watch::Watch;
 use pager::{FrameNo, PageNo, PageRange, Pager, Rights, State};
 use rustix::io::Errno;
 use std::mem::forget;
@@ -99,6 +101,7 @@ pub(crate) struct Live {
     pub(crate) tally: Tally,
     pub(crate) demand: Demand,
     pub(crate) steering: Steering,
+    pub(crate) watch: Watch,
     pub(crate) voice: Voice,
     pub(crate) knows: Knows,
     /// Asked to end.
@@ -157,9 +160,17 @@ impl Core {
         Self { pager, live: None, request: None, estate: None }
     }
 
+    /// Tells the trace, once paging has begun.
+    pub(crate) fn recorded(&mut self, tell: impl FnOnce(&mut Recorder)) {
+        if let Some(live) = &mut self.live {
+            tell(&mut live.watch.recorder);
+        }
+    }
+
     /// The program gave these pages up; what the pool holds of them is dropped.
     pub(crate) fn discard(&mut self, range: PageRange) {
         let Self { pager, live, .. } = self;
+        live.iter_mut().for_each(|live| live.watch.recorder.gone(range, trace::Gone::Discarded));
         pager.discard(range, |_, state| {
             if let (State::Parked { frame, .. }, Some(live)) = (state, live.as_mut()) {
                 live.drop_place(frame);

@@ -294,7 +294,10 @@ impl Engine {
     fn change(&self, addr: usize, len: usize) -> Change<'_> {
         let blocked = Blocked::all();
         let range = pages_of(addr, len);
-        self.lock_core().pager.begin_change(range);
+        let mut core = self.lock_core();
+        core.pager.begin_change(range);
+        core.recorded(|recorder| recorder.change(range, true));
+        drop(core);
         Change { engine: self, range, _blocked: blocked }
     }
 }
@@ -309,7 +312,9 @@ pub struct Change<'a> {
 
 impl Drop for Change<'_> {
     fn drop(&mut self) {
-        self.engine.lock_core().pager.end_change(self.range);
+        let mut core = self.engine.lock_core();
+        core.pager.end_change(self.range);
+        core.recorded(|recorder| recorder.change(self.range, false));
     }
 }
 
@@ -421,7 +426,9 @@ impl AddressSpace<'_> {
     /// Rights are about to become `rights`, or have just become so: the caller
     /// narrows the engine's view before the kernel's and widens it after.
     pub fn protected(&self, addr: usize, len: usize, rights: Rights) {
-        self.engine.lock_core().pager.set_rights(pages_of(addr, len), rights);
+        let mut core = self.engine.lock_core();
+        core.pager.set_rights(pages_of(addr, len), rights);
+        core.recorded(|recorder| recorder.protected(pages_of(addr, len), rights));
     }
 
     /// What forked children will have of the range.
@@ -450,6 +457,7 @@ impl AddressSpace<'_> {
             core.pager.set_pinned(range, false);
             return false;
         }
+        core.recorded(|recorder| recorder.pinned(range, pinned));
         true
     }
 }

@@ -6,9 +6,10 @@ use crate::core::{Live, Mechanism, addr_of};
 use crate::ops::{MAX_OP_PAGES, Purpose};
 use crate::pool::PlaceRun;
 use pager::{Content, Eviction, FrameNo, PageNo, PageRange, Pager, Parking, SlotNo, State};
-use sys::aio::Direction;
+use sys::aio;
 use sys::maps;
 use sys::uffd::{Protect, Stop, Waking, Witness};
+use trace::{Direction, Kept};
 
 /// Pages parked in one call.
 const PARK_RUN: u32 = 256;
@@ -77,6 +78,7 @@ impl Live {
             let more = (pager.frame_limit() / 16).max(256);
             self.limits.overdraft = self.limits.overdraft.saturating_add(more);
             pager.set_frame_limit(pager.frame_limit().saturating_add(more));
+            self.watch.recorder.frames(pager.frame_limit());
         }
     }
 
@@ -84,21 +86,32 @@ impl Live {
     fn park(&mut self, pager: &mut Pager) -> u32 {
         let range = match pager.next_parking(PARK_RUN) {
             Parking::Pages(range) => range,
-            Parking::Scanned | Parking::Nothing => return 0,
+            Parking::Scanned | Parking::Nothing => {
+                self.watch.recorder.nothing_to_park();
+                return 0;
+            }
         };
-        self.park_run(pager, range)
+        let (tried, parked) = self.unmap_run(pager, range);
+        self.watch.recorder.park(tried);
+        parked
     }
 
-    /// Unmaps the first pages of a resident run; how many were parked.
+    /// Unmaps the first pages of a resident run, out of turn; how many were parked.
     pub(crate) fn park_run(&mut self, pager: &mut Pager, range: PageRange) -> u32 {
-        let Some(run) = self.pool.take(range.count as u32) else {
-            return 0;
-        };
+        let (tried, parked) = self.unmap_run(pager, range);
+        self.watch.parked_out_of_turn(pager, PageRange { count: tried.into(), ..range });
+        parked
+    }
+
+    /// Unmaps the first pages of a resident run; how many were tried, and parked.
+    fn unmap_run(&mut self, pager: &mut Pager, range: PageRange) -> (u32, u32) {
+        let Some(run) = self.pool.take(range.count as u32) else { return (0, 0) };
         let range = PageRange { count: u64::from(run.count), ..range };
-        match self.mechanism {
+        let parked = match self.mechanism {
             Mechanism::Move => self.park_by_move(pager, range, run),
             Mechanism::Copy => self.park_by_copy(pager, range, run),
-        }
+        };
+        (run.count, parked)
     }
 
     fn park_by_move(&mut self, pager: &mut Pager, range: PageRange, run: PlaceRun) -> u32 {
@@ -134,7 +147,9 @@ impl Live {
                 let _ = maps::populate_write(addr_of(page), (own.0 - page.0) as usize * PAGE);
                 continue;
             }
-            if stop == Stop::Absent {
+            let absent = stop == Stop::Absent;
+            self.watch.recorder.stayed(page, if absent { Kept::Absent } else { Kept::Pinned });
+            if absent {
                 pager.vanished(page);
             }
             // Pinned by a device, read-only, or going away: it stays where it is.
@@ -154,6 +169,7 @@ impl Live {
                 self.pool.set_place(frame, place);
                 parked += 1;
             } else {
+                self.watch.recorder.stayed(page, Kept::Pinned);
                 self.pool.give_back(place);
             }
         }
@@ -189,6 +205,7 @@ impl Live {
         let mut victims = core::mem::take(&mut self.victims);
         victims.clear();
         pager.next_evictions(most, &mut victims);
+        self.watch.recorder.sweep(most);
         let unused = self.drop_unused(pager, &mut victims);
         self.digest_victims(pager, &victims);
         let contents = core::mem::take(&mut self.contents);
@@ -200,7 +217,10 @@ impl Live {
                 break;
             }
             let content = if pager.known_clean(frame) { None } else { found.next() };
-            match pager.evict(frame, content.copied().map(Into::into)) {
+            let page = pager.page_of(frame);
+            let eviction = pager.evict(frame, content.copied().map(Into::into));
+            self.watch.evicted(page, eviction, content.copied());
+            match eviction {
                 Eviction::Freed => self.drop_place(frame),
                 Eviction::Write(slot) => writing = self.add_write(pager, writing, frame, slot),
                 Eviction::StoreFull => break,
@@ -208,6 +228,7 @@ impl Live {
             evicted += 1;
         }
         writing.into_iter().for_each(|writing| self.queue_write(pager, &writing));
+        self.watch.recorder.end_sweep();
         let _ = self.store.submit();
         self.victims = victims;
         self.contents = contents;
@@ -219,7 +240,9 @@ impl Live {
     fn drop_unused(&mut self, pager: &mut Pager, victims: &mut Vec<FrameNo>) -> u32 {
         let before = victims.len();
         victims.retain(|frame| {
-            let unused = self.is_unused(addr_of(pager.page_of(*frame)));
+            let page = pager.page_of(*frame);
+            let unused = self.is_unused(addr_of(page));
+            self.watch.recorder.asked(page, unused);
             if unused {
                 // Zeros are as good as what is there. They take neither slot nor write.
                 match pager.evict(*frame, Some(Content::Zero)) {
@@ -231,6 +254,7 @@ impl Live {
             }
             !unused
         });
+        self.watch.recorder.end_asking();
         (before - victims.len()) as u32
     }
 
@@ -283,18 +307,23 @@ impl Live {
         // not mapped, and a touch waits for the end.
         let queued = unsafe {
             let first = u64::from(writing.first.0);
-            self.store.queue(Direction::Write, first, self.gather.pieces(), writing.token)
+            self.store.queue(aio::Direction::Write, first, self.gather.pieces(), writing.token)
         };
         if queued.is_err() {
             let frames = core::mem::take(&mut self.ops.get_mut(writing.token).frames);
             frames.iter().for_each(|frame| self.refuse_write(pager, *frame));
             self.ops.get_mut(writing.token).frames = frames;
             self.ops.end(writing.token);
+        } else {
+            let op = self.ops.get(writing.token);
+            let first = pager.page_of(op.frames[0]);
+            self.watch.recorder.started(writing.token, first, op.frames.len(), Direction::Write);
         }
     }
 
     /// There is no room for the write: the page is parked as before.
     fn refuse_write(&mut self, pager: &mut Pager, frame: FrameNo) {
+        self.watch.recorder.refused(1, true);
         match pager.write_done(frame, pager::WriteResult::Failed) {
             pager::Written::Kept => {}
             pager::Written::Freed => self.drop_place(frame),

@@ -12,6 +12,7 @@ use crate::steer::Steering;
 use crate::unused::Knows;
 use crate::voice::Voice;
 use crate::wait::Demand;
+use crate::watch::Watch;
 use crate::{PAGE, ops};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
@@ -232,6 +233,7 @@ fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64
         tally: Tally::default(),
         demand: Demand::default(),
         steering: Steering::new(),
+        watch: Watch::new(settings, voice.clone()),
         voice,
         knows: Knows::default(),
         stops: false,

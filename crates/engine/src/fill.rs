@@ -8,7 +8,8 @@ use crate::ops::{MAX_OP_PAGES, Purpose};
 use crate::pool::Place;
 use pager::{Fill, FillResult, FrameNo, PageNo, PageRange, Pager, Read, SlotNo, State, WriteResult, Written};
 use rustix::io::Errno;
-use sys::aio::Direction;
+use sys::aio;
+use trace::Direction;
 
 impl Live {
     /// Queues what the core asked to be read: the wanted page alone and first, pages
@@ -73,7 +74,7 @@ impl Live {
         }
         // SAFETY: the places belong to this transfer until it ends.
         let queued = unsafe {
-            self.store.queue(Direction::Read, u64::from(reads[0].slot.0), self.gather.pieces(), token)
+            self.store.queue(aio::Direction::Read, u64::from(reads[0].slot.0), self.gather.pieces(), token)
         };
         if queued.is_err() {
             for frame in &self.ops.get(token).frames {
@@ -83,6 +84,8 @@ impl Live {
             self.ops.end(token);
             return 0;
         }
+        let direction = if demand { Direction::Demand } else { Direction::Ahead };
+        self.watch.recorder.started(token, reads[0].page, count, direction);
         if demand {
             self.demand.started();
         }
@@ -92,6 +95,7 @@ impl Live {
     /// No transfer or no room in the pool is left for these: as if never asked.
     fn refuse_reads(&mut self, pager: &mut Pager, from: usize) {
         let refused: Vec<Read> = pager.reads()[from..].to_vec();
+        self.watch.recorder.refused(refused.len(), false);
         for read in refused {
             let wanted = matches!(pager.state(read.page), State::Filling { wanted: true, .. });
             pager.fill_refused(read.frame);
@@ -120,12 +124,16 @@ impl Live {
                         self.demand.miss_cost().into_iter().for_each(|cost| pager.set_miss_cost(cost));
                     }
                     self.tally.read_bytes += op.bytes as u64;
+                    self.watch.read_took(took);
+                    self.watch.recorder.ended(completion.token, full);
                     self.finish_fill(pager, completion.token, full, waited);
                 }
                 Purpose::Write => {
                     if full {
                         self.tally.writeback_bytes += op.bytes as u64;
                     }
+                    self.watch.write_took(took);
+                    self.watch.recorder.ended(completion.token, full);
                     self.finish_write(pager, completion.token, completion.result.err(), full);
                 }
             }
@@ -151,6 +159,7 @@ impl Live {
             match pager.fill_done(frame, if good { FillResult::Good } else { FillResult::Bad }) {
                 Fill::Map(page) => {
                     self.tally.stall_ns += waited;
+                    self.watch.arrived(page);
                     match &mut run {
                         Some(run) if run.end() == page => run.count += 1,
                         other => {
@@ -163,6 +172,7 @@ impl Live {
                 Fill::Freed => self.drop_place(frame),
                 Fill::Poison(page) => {
                     self.drop_place(frame);
+                    self.watch.recorder.poisoned(page);
                     self.report_poison(page, read);
                     self.poison(page);
                 }

@@ -18,6 +18,7 @@
 mod advise;
 mod assistant;
 mod buffers;
+mod callers;
 mod core;
 mod engine;
 mod error;
@@ -31,6 +32,7 @@ mod map;
 mod ops;
 mod pool;
 mod processors;
+mod recorder;
 mod rest;
 mod serve;
 mod settings;
@@ -40,6 +42,7 @@ mod takeover;
 mod unused;
 mod voice;
 mod wait;
+mod watch;
 
 pub use advise::Usage;
 pub use engine::{AddressSpace, Engine};

@@ -33,7 +33,9 @@ enum Landing {
 impl Live {
     /// Carries out a decision about `page`.
     pub(crate) fn resolve(&mut self, pager: &mut Pager, page: PageNo) {
-        match pager.fault(page) {
+        let fault = pager.fault(page);
+        self.watch.touched(pager, page, fault);
+        match fault {
             Fault::Zero(range) => self.map_zeros(pager, page, range),
             Fault::Map(range) => {
                 // Reads first: the disk works while pages are moved.
@@ -50,6 +52,7 @@ impl Live {
             Fault::Unmanaged => self.resolve_unmanaged(page),
             Fault::NoFrame | Fault::Changing => self.defer(page),
         }
+        self.watch.resolved(page, fault);
     }
 
     /// Tries again later. Duplicates are harmless but would grow the list.
@@ -83,12 +86,16 @@ impl Live {
                 let _ = self.arena.wake(addr_of(page), PAGE);
             }
             Landing::Later => {
+                self.watch.vanished(page);
                 pager.vanished(page);
                 if page == wanted {
                     self.defer(page);
                 }
             }
-            Landing::NoArea => pager.vanished(page),
+            Landing::NoArea => {
+                self.watch.vanished(page);
+                pager.vanished(page);
+            }
         }
     }
 
@@ -170,11 +177,15 @@ impl Live {
             }
             Landing::Present => die("a page is mapped that the core holds in the pool"),
             Landing::Later => {
+                self.watch.recorder.unmapped(page);
                 pager.unmapped(page);
                 self.defer(page);
             }
             // The announcement that explains this will discard the page.
-            Landing::NoArea => pager.unmapped(page),
+            Landing::NoArea => {
+                self.watch.recorder.unmapped(page);
+                pager.unmapped(page);
+            }
         }
     }
 
@@ -261,8 +272,10 @@ impl Live {
         }
         match self.copy_in(page, self.zeros.addr()) {
             Landing::Moved | Landing::Copied => {
+                self.watch.vanished(page);
                 pager.vanished(page);
                 pager.adopt(page);
+                self.watch.recorder.held(PageRange::one(page));
             }
             Landing::Present => {
                 let _ = self.arena.wake(addr_of(page), PAGE);

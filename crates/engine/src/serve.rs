@@ -189,7 +189,8 @@ pub(crate) fn serve(engine: &Engine, mut guard: Option<Guard<'_>>) {
         // The followed thread goes on only when this one waits.
         acted &= !live.steering.holds_somebody_up();
         if !acted {
-            wait.prepare(live, guard.as_mut(), pager.has_stale_slots());
+            let quiet_work = pager.has_stale_slots() || live.map_is_stale();
+            wait.prepare(live, guard.as_mut(), quiet_work);
         }
         drop(core);
         if acted {
@@ -210,6 +211,7 @@ pub(crate) fn serve(engine: &Engine, mut guard: Option<Guard<'_>>) {
                 die("the pager thread lost its means")
             };
             live.punch_holes(pager);
+            live.draw_at_rest(pager);
         }
         if woken == Woken::Dismissed {
             let mut core = engine.lock_core();
@@ -222,6 +224,7 @@ pub(crate) fn serve(engine: &Engine, mut guard: Option<Guard<'_>>) {
 /// One round of everything there is to do; whether there was anything.
 fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut Vec<PageNo>) -> bool {
     let Core { pager, live: Some(live), request, .. } = core else { die("the pager thread lost its means") };
+    live.watch.tick();
     let (mut finished, mut read) = (0, 0);
     loop {
         let ended = live.finish_transfers(pager, FEW);
@@ -253,6 +256,7 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
         acted |= live.reclaim(pager);
     }
     acted |= live.retry_deferred(pager);
+    live.sample_accesses(pager);
     live.submit();
     live.publish(pager);
     acted
@@ -335,6 +339,7 @@ impl Live {
                 match events.take(index) {
                     Event::Fault { addr, thread, .. } => {
                         self.steering.fault(thread);
+                        self.watch.faulted(pager, page_of(addr), thread);
                         faults.push(page_of(addr));
                     }
                     Event::Remove { start, end } => {
@@ -353,6 +358,7 @@ impl Live {
                             pager.remap(old, new.start);
                         }
                         let _ = self.arena.wake(from, len);
+                        self.watch.moved(old, new.start);
                     }
                     // Forks are not asked for.
                     Event::Fork(_) | Event::Unknown(_) => {}
@@ -369,6 +375,7 @@ impl Live {
 
     fn removed(&mut self, pager: &mut Pager, start: usize, end: usize, area: bool) {
         let range = pages_of(start, end - start);
+        self.watch.gone(range, area);
         let drop_bytes = |_, state| {
             if let pager::State::Parked { frame, .. } = state {
                 self.drop_place(frame);
@@ -399,8 +406,12 @@ impl Live {
                 Some(Request::Manage(range, rights)) if self.register(range) => {
                     pager.discard(range, |_, _| {});
                     pager.add_area(range, rights);
+                    self.watch.recorder.area(range, rights);
                 }
-                Some(Request::HandOver(address)) => self.hand_over(address),
+                Some(Request::HandOver(address)) => {
+                    self.watch.recorder.forked();
+                    self.hand_over(address);
+                }
                 Some(Request::Cool(range)) => self.cool(pager, range),
                 Some(Request::Stop) => self.stops = true,
                 Some(Request::Manage(..)) | None => {}
@@ -474,5 +485,6 @@ impl Live {
             cell.store(value, Relaxed);
         }
         record.peak_rss_bytes.fetch_max(self.limits.peak_rss_bytes, Relaxed);
+        self.publish_watch(pager);
     }
 }

@@ -56,6 +56,14 @@ pub struct Settings {
     pub readahead: bool,
     /// The status page's path.
     pub status: Option<PathBuf>,
+    /// Where the rings of traces are.
+    pub trace: Option<PathBuf>,
+    /// Of so many faults, one's code address is traced; 0: none's.
+    pub trace_code: u32,
+    /// With them, who called that code.
+    pub trace_callers: bool,
+    /// References to one page in so many are traced; 0: none.
+    pub trace_access: u32,
     /// Whose memory is paged.
     pub scope: Scope,
 }
@@ -71,6 +79,10 @@ impl Settings {
             text(name)
                 .map(|value| value.parse().map_err(|_| format!("{name}={value} is not a number of bytes")))
                 .transpose()
+        };
+        let number = |name: &str| -> Result<u32, String> {
+            let parse = |value: String| value.parse().map_err(|_| format!("{name}={value} is not a number"));
+            text(name).map(parse).transpose().map(Option::unwrap_or_default)
         };
         let Some(ram_bytes) = bytes("OUTCORE_RAM")? else {
             return Ok(None);
@@ -99,6 +111,10 @@ impl Settings {
             faults: text("OUTCORE_FAULTS"),
             readahead: text("OUTCORE_READAHEAD").as_deref() != Some("off"),
             status: text("OUTCORE_STATUS").map(PathBuf::from),
+            trace: text("OUTCORE_TRACE").map(PathBuf::from),
+            trace_code: number("OUTCORE_TRACE_CODE")?,
+            trace_callers: text("OUTCORE_TRACE_CALLERS").as_deref() == Some("on"),
+            trace_access: number("OUTCORE_TRACE_ACCESS")?,
             scope: Scope::Process,
         }))
     }

@@ -1,10 +1,11 @@
 #![expect(unsafe_code, reason = "registers memory with userfaultfd")]
 //! From leaving memory to the kernel to paging it.
 
-use crate::core::{Live, Mechanism, addr_of, page_of};
+use crate::core::{Live, Mechanism, addr_of};
 use crate::engine::die;
+use crate::recorder::between;
 use crate::settings::Scope;
-use pager::{Area, PageRange, Pager, State};
+use pager::{Area, Pager, State};
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
 use sys::maps;
@@ -63,16 +64,21 @@ fn pause_before_budget(rss_bytes: u64, budget_bytes: u64) -> Option<Duration> {
 impl Live {
     /// Registers every area and takes over what is resident as it is.
     pub(crate) fn take_over(&mut self, pager: &mut Pager) {
+        self.watch.begin(pager);
         for area in pager.areas().collect::<Vec<Area>>() {
             if !self.register(area.range) {
                 // Not what we were told it is (unmapped or replaced by a raw system
                 // call): the kernel keeps it.
                 pager.remove_area(area.range, |_, _| {});
+                self.watch.gone(area.range, true);
                 continue;
             }
             let (start, end) = (addr_of(area.range.start), addr_of(area.range.end()));
+            let recorder = &mut self.watch.recorder;
             let adopted = self.pagemap.scan_present(start, end, |from, to| {
-                PageRange::between(page_of(from), page_of(to)).pages().for_each(|page| pager.adopt(page));
+                let range = between(from, to);
+                range.pages().for_each(|page| pager.adopt(page));
+                recorder.held(range);
             });
             if adopted.is_err() {
                 die("/proc/self/pagemap cannot be read, so what is resident cannot be found");
@@ -82,7 +88,7 @@ impl Live {
     }
 
     /// Registers `range`; false when it is not anonymous private memory.
-    pub(crate) fn register(&mut self, range: PageRange) -> bool {
+    pub(crate) fn register(&mut self, range: pager::PageRange) -> bool {
         let (addr, len) = (addr_of(range.start), range.count as usize * crate::PAGE);
         // Collapsing small pages into huge ones behind our back would undo evictions.
         let _ = maps::no_huge_pages(addr, len);
@@ -145,7 +151,9 @@ impl Live {
         let frames = u32::try_from(frames).unwrap_or(u32::MAX >> 4).saturating_add(limits.overdraft);
         if frames != pager.frame_limit() {
             pager.set_frame_limit(frames);
+            self.watch.recorder.frames(frames);
         }
+        self.watch.recorder.sample(pager, self.limits.rss_bytes);
     }
 
     /// What the budget bounds besides the frames, and with them. None if the kernel does

@@ -4,6 +4,7 @@
 use crate::core::Live;
 use crate::home::Guard;
 use crate::steer::LONGEST_PATIENCE;
+use crate::watch::SAMPLE_EVERY;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -74,6 +75,8 @@ impl Wait {
             Some(RETRY)
         } else if self.is_short {
             Some(LONGEST_PATIENCE)
+        } else if live.watch.is_sampling() {
+            Some(SAMPLE_EVERY)
         } else {
             self.is_quiet = true;
             quiet_work.then_some(QUIET)

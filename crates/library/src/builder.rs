@@ -45,6 +45,10 @@ impl HeapBuilder {
             faults: None,
             readahead: true,
             status: None,
+            trace: None,
+            trace_code: 0,
+            trace_callers: false,
+            trace_access: 0,
             scope: Scope::Areas,
         };
         Self { budget: None, settings }

@@ -13,6 +13,7 @@
 //! * [`log`]: an outcome as a line of JSON or of text.
 //! * [`replay`]: what each replacement policy misses, given a list of page numbers.
 
+pub mod curves;
 pub mod log;
 pub mod replay;
 pub mod script;

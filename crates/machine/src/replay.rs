@@ -8,11 +8,15 @@
 
 mod format;
 mod grid;
+mod own;
+mod rerun;
 mod trace;
 
 pub use format::{Format, TraceError};
-pub use grid::{Row, grid};
-pub use trace::Trace;
+pub use grid::{Row, grid, grid_telling};
+pub use own::{FEWEST_FRAMES, Own, own};
+pub use rerun::Rerun;
+pub use trace::{Builder, Trace};
 
 use pager::policy::{Arrival, Future, Opt, TooLong};
 use pager::{FrameNo, Policy, PolicyKind, Step};

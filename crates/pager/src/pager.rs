@@ -139,6 +139,11 @@ impl Pager {
         self.frames.count(Queue::Parked)
     }
 
+    /// Frames whose pages are in memory and unmapped, those read ahead and those being written included.
+    pub fn frames_unmapped(&self) -> u32 {
+        self.frames.count(Queue::Parked) + self.frames.count(Queue::Ahead) + self.writing
+    }
+
     /// Frames that a transfer owns.
     pub fn frames_in_transfer(&self) -> u32 {
         self.frames.count(Queue::Transfer)

@@ -4,9 +4,11 @@
 pub mod aio;
 pub mod companion;
 pub mod handover;
+pub mod histogram;
 pub mod lock;
 pub mod maps;
 pub mod meta;
+pub mod ring;
 pub mod room;
 pub mod shared;
 pub mod status;

@@ -7,7 +7,12 @@
 //! only there. Numbers are monotonic counters or gauges, in bytes, pages or
 //! nanoseconds as their names say. A reader may see a set of numbers from
 //! slightly different instants; each single number is whole.
+//!
+//! Besides numbers a record has histograms, a map of what is paged by state, and a table
+//! of the code addresses that fault most. The last two are drawn while somebody watches,
+//! who says so in [`Record::watched`].
 
+use crate::histogram::SharedHistogram;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed};
 use rustix::fd::AsFd;
@@ -17,13 +22,28 @@ use rustix::mm::{MapFlags, ProtFlags};
 use std::path::Path;
 
 /// Marks a status page, and its layout's version in the last two digits.
-pub const MAGIC: u64 = 0x4f55_5443_4f52_4501;
+pub const MAGIC: u64 = 0x4f55_5443_4f52_4502;
+
+/// What all versions of [`MAGIC`] have in common.
+pub const MAGIC_OF_ANY_VERSION: u64 = MAGIC >> 8;
 
 /// Processes that one status page can hold. Later ones run unreported.
 pub const MAX_RECORDS: usize = 256;
 
 /// Bytes of one process's message.
 pub const MESSAGE_BYTES: usize = 480;
+
+/// Cells of the map of what is paged.
+pub const MAP_CELLS: usize = 1024;
+
+/// Areas and families that are told apart.
+pub const MAX_PARTS: usize = 32;
+
+/// Bytes of a part's name.
+pub const NAME_BYTES: usize = 32;
+
+/// Code addresses that are told apart.
+pub const MAX_HOT: usize = 64;
 
 /// What the engine of a process is doing; stored in [`Record::phase`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +92,20 @@ macro_rules! record {
             pub degraded: AtomicU32,
             /// UTF-8, not terminated.
             pub message: [AtomicU8; MESSAGE_BYTES],
+            /// How long faults without I/O took to serve, in nanoseconds, from when they were read.
+            pub minor_fault_ns: SharedHistogram,
+            /// How long threads waited for the store in one fault, in nanoseconds.
+            pub stall_ns_each: SharedHistogram,
+            /// How long reads took, in nanoseconds.
+            pub read_ns: SharedHistogram,
+            /// How long writes took, in nanoseconds.
+            pub write_ns: SharedHistogram,
+            /// What is paged, in order of address. Valid up to `map_cells`.
+            pub map: [Cell; MAP_CELLS],
+            /// The largest areas, and families. Valid up to `parts`.
+            pub part: [Part; MAX_PARTS],
+            /// Code that faults, in no order; unused ones are 0.
+            pub hot: [Hot; MAX_HOT],
         }
 
         impl Record {
@@ -84,6 +118,13 @@ macro_rules! record {
                     message_len: AtomicU32::new(0),
                     degraded: AtomicU32::new(0),
                     message: [const { AtomicU8::new(0) }; MESSAGE_BYTES],
+                    minor_fault_ns: SharedHistogram::new(),
+                    stall_ns_each: SharedHistogram::new(),
+                    read_ns: SharedHistogram::new(),
+                    write_ns: SharedHistogram::new(),
+                    map: [const { Cell::new() }; MAP_CELLS],
+                    part: [const { Part::new() }; MAX_PARTS],
+                    hot: [const { Hot { code: AtomicU64::new(0), count: AtomicU64::new(0) } }; MAX_HOT],
                 }
             }
 
@@ -150,6 +191,124 @@ record! {
     busy_moves,
     /// Forks after paging began.
     forked_children,
+    /// Paged pages in memory that are not mapped.
+    parked_pages,
+    /// Pages that are only in the store.
+    swapped_pages,
+    /// Pages of everything that is paged, touched or not.
+    area_pages,
+    /// Frames that paged pages may hold now.
+    frames,
+    /// Transfers between memory and store that are under way.
+    transfers,
+    /// The most there were at once.
+    peak_transfers,
+    /// Events of a trace that were lost, because its buffer was full.
+    trace_dropped,
+    /// When the process started, in clock ticks since the machine did (proc(5), `starttime`).
+    start_ticks,
+    /// When paging began, in nanoseconds of the monotonic clock; 0 before.
+    paging_since_ns,
+    /// When the numbers were last written, in nanoseconds of the monotonic clock.
+    updated_ns,
+    /// When somebody last looked, in the same; written by the reader.
+    watched,
+    /// When the map and the parts were last drawn, in the same.
+    drawn_ns,
+    /// Cells of the map that are valid.
+    map_cells,
+    /// Parts that are valid.
+    parts,
+    /// Faults whose code address was looked up.
+    hot_samples,
+}
+
+/// A piece of what is paged: pages that follow one another, gaps between areas aside.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Cell {
+    /// Where its first page is.
+    pub start: AtomicU64,
+    /// How many pages it has.
+    pub pages: AtomicU32,
+    /// Of these, mapped or being read.
+    pub resident: AtomicU32,
+    /// In memory and unmapped.
+    pub parked: AtomicU32,
+    /// In the store only.
+    pub swapped: AtomicU32,
+}
+
+impl Cell {
+    const fn new() -> Self {
+        Self {
+            start: AtomicU64::new(0),
+            pages: AtomicU32::new(0),
+            resident: AtomicU32::new(0),
+            parked: AtomicU32::new(0),
+            swapped: AtomicU32::new(0),
+        }
+    }
+}
+
+/// What a [`Part`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum PartKind {
+    /// A range of addresses.
+    Area = 0,
+    /// A page family of the library, by its name.
+    Family = 1,
+}
+
+/// An area or a page family.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Part {
+    /// A [`PartKind`].
+    pub kind: AtomicU32,
+    /// Bytes of `name` that are valid.
+    pub name_len: AtomicU32,
+    /// A family's name, UTF-8.
+    pub name: [AtomicU8; NAME_BYTES],
+    /// Where an area begins.
+    pub start: AtomicU64,
+    /// How many pages it has.
+    pub pages: AtomicU64,
+    /// Of an area's, mapped or being read.
+    pub resident: AtomicU64,
+    /// In memory and unmapped.
+    pub parked: AtomicU64,
+    /// In the store only.
+    pub swapped: AtomicU64,
+    /// Bytes that objects of a family take.
+    pub used_bytes: AtomicU64,
+}
+
+impl Part {
+    const fn new() -> Self {
+        Self {
+            kind: AtomicU32::new(0),
+            name_len: AtomicU32::new(0),
+            name: [const { AtomicU8::new(0) }; NAME_BYTES],
+            start: AtomicU64::new(0),
+            pages: AtomicU64::new(0),
+            resident: AtomicU64::new(0),
+            parked: AtomicU64::new(0),
+            swapped: AtomicU64::new(0),
+            used_bytes: AtomicU64::new(0),
+        }
+    }
+}
+
+/// A code address, and how many faults were seen there.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Hot {
+    /// The address; 0: unused.
+    pub code: AtomicU64,
+    /// Faults seen there; at most too many by those that the entry had before.
+    pub count: AtomicU64,
 }
 
 /// Bits of [`Record::features`].
@@ -229,6 +388,7 @@ impl StatusPage {
         let index = usize::try_from(self.claimed.fetch_add(1, Relaxed)).ok()?;
         let record = self.records.get(index)?;
         record.pid.store(pid, Relaxed);
+        record.start_ticks.store(start_ticks(pid).unwrap_or(0), Relaxed);
         record.phase.store(Phase::Dormant as u32, Relaxed);
         Some(record)
     }
@@ -240,7 +400,39 @@ impl Default for Record {
     }
 }
 
+/// When process `pid` started, as `/proc` has it: two processes that had the same number
+/// one after the other differ in it. None if there is no such process.
+pub fn start_ticks(pid: u32) -> Option<u64> {
+    let file = rustix::fs::open(format!("/proc/{pid}/stat"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let mut bytes = [0; 1024];
+    let len = rustix::io::read(&file.ok()?, &mut bytes).ok()?;
+    // The name, in parentheses, may hold anything; nineteen fields after it is the start.
+    let after = bytes[..len].iter().rposition(|byte| *byte == b')')? + 1;
+    let text = core::str::from_utf8(&bytes[after..len]).ok()?;
+    text.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+impl StatusPage {
+    /// Which one of [`Self::records`] that is.
+    pub fn index_of(&self, record: &Record) -> Option<usize> {
+        self.records.iter().position(|other| core::ptr::eq(other, record))
+    }
+}
+
 impl Record {
+    /// Counts a fault at `code`, in place of whatever was seen least where the table is full
+    /// (Metwally, Agrawal and El Abbadi, "Efficient computation of frequent and top-k
+    /// elements in data streams", 2005). Only the one writer may call this.
+    pub fn note_code(&self, code: u64) {
+        let known = self.hot.iter().find(|hot| hot.code.load(Relaxed) == code);
+        let place = known.or_else(|| self.hot.iter().min_by_key(|hot| hot.count.load(Relaxed)));
+        if let Some(hot) = place {
+            hot.code.store(code, Relaxed);
+            hot.count.store(hot.count.load(Relaxed) + 1, Relaxed);
+        }
+        self.hot_samples.store(self.hot_samples.load(Relaxed) + 1, Relaxed);
+    }
+
     /// Leaves `text` (cut to [`MESSAGE_BYTES`]) for the supervisor to print.
     /// The first message stays: it names the cause, later ones the consequences.
     pub fn say(&self, text: &str) {

@@ -1,8 +1,10 @@
 //! `outcore machine replay`: what each policy misses.
 
+use super::recorded::Run;
+use crate::progress::{Progress, Unit};
 use crate::size::grouped;
 use crate::trouble::Trouble;
-use ::machine::replay::{Format, MOST_FRAMES, Row, Trace, grid};
+use ::machine::replay::{Format, MOST_FRAMES, Row, Trace, grid_telling};
 use clap::{Args, ValueEnum};
 use pager::PolicyKind;
 use serde::Serialize;
@@ -10,11 +12,12 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use trace::Source;
 
 const REPLAY_LONG_ABOUT: &str = "\
 Count how often each replacement policy misses.
 
-Reads the page numbers that a program referenced, in order, and replays them under every policy with every \
+Reads a trace, or the page numbers that a program referenced, in order, and replays them under every policy with every \
 number of frames. All frames hold pages, and misses include the first touch of each page. OPT knows the future \
 and is the bound that none beats.";
 
@@ -24,6 +27,11 @@ Examples:
       A table of three policies and three sizes.
   outcore machine replay --pages trace.bin --frames 1000 --json
       Every policy with 1000 frames, as one JSON array.
+  outcore machine replay sort.trace
+      A recorded run, decided again by the live pager's own policy with its own frames.
+  outcore machine replay sort.trace --frames 10000,20000
+      Its touches under every policy. Touches are of pages that were not mapped: with fewer frames than the
+      run had, more pages would have been missing than are in the trace.
   seq 1 1000 | outcore machine replay --pages - --frames 10
       The trace from standard input.
 
@@ -51,12 +59,24 @@ enum TraceFormat {
 #[derive(Args, Debug)]
 #[command(long_about = REPLAY_LONG_ABOUT, after_long_help = REPLAY_EXAMPLES, after_help = "More, with examples: outcore machine help replay")]
 pub(crate) struct ReplayOptions {
-    /// The page numbers, in the order of reference; - for standard input
-    #[arg(long, value_name = "FILE")]
-    pages: PathBuf,
+    /// A trace, as 'outcore run --trace' writes; - for standard input
+    ///
+    /// Without --frames the run is decided again: by the live pager's own policy, with the frames that the
+    /// process had, at the pace at which its pager worked. Of the trace only that and what the program did
+    /// is looked at: not how its touches were resolved, nor which pages were evicted.
+    #[arg(value_name = "TRACE", required_unless_present = "pages", conflicts_with_all = ["pages", "format"])]
+    trace: Option<PathBuf>,
+
+    /// The process whose touches are replayed, if there are several [default: the one with the most]
+    #[arg(long, value_name = "PID", conflicts_with = "pages")]
+    pid: Option<u32>,
+
+    /// Page numbers, in the order of reference; - for standard input
+    #[arg(long, value_name = "FILE", requires = "frames")]
+    pages: Option<PathBuf>,
 
     /// Frames of memory: one number, or several
-    #[arg(long, value_name = "N[,N…]", required = true, value_delimiter = ',', value_parser = frames)]
+    #[arg(long, value_name = "N[,N…]", value_delimiter = ',', value_parser = frames)]
     frames: Vec<u32>,
 
     /// Policies; all if none is named
@@ -102,36 +122,68 @@ struct JsonRow {
 /// # Errors
 /// A trace that cannot be read.
 pub(crate) fn replay(options: &ReplayOptions) -> Result<u8, Trouble> {
-    let name = if options.pages == Path::new("-") {
-        "standard input".to_owned()
-    } else {
-        options.pages.display().to_string()
-    };
+    let Some(pages) = options.pages.as_deref() else { return recorded(options) };
+    let name =
+        if pages == Path::new("-") { "standard input".to_owned() } else { pages.display().to_string() };
     let refused = |why: &dyn std::fmt::Display| Trouble::bad_input(format!("{name}: {why}"));
-    let trace = read(options).map_err(|why| refused(&why))?;
+    let trace = read(pages, options.format).map_err(|why| refused(&why))?;
+    answer(options, &trace).map_err(|why| refused(&why))
+}
+
+/// A trace of a run: decided again, or under other policies.
+fn recorded(options: &ReplayOptions) -> Result<u8, Trouble> {
+    let path = options.trace.as_deref().unwrap_or(Path::new("-"));
+    let run = Run::read(path, options.pid)?;
+    if !options.frames.is_empty() {
+        let refused = |why: String| Trouble::bad_input(format!("{}: {why}", path.display()));
+        return answer(options, &run.touches).map_err(refused);
+    }
+    if !options.policy.is_empty() {
+        return Err(Trouble::bad_input(
+            "--policy needs --frames: the run's own frames are for its own policy",
+        ));
+    }
+    if run.header.source == Source::References {
+        let path = path.display();
+        return Err(Trouble::bad_input(format!("{path} has no run in it, only references; say --frames")));
+    }
+    print(&run.answer(options.json)).map(|()| super::super::trace_verbs::status(run.problems))
+}
+
+/// A table, or JSON, of every policy with every number of frames.
+fn answer(options: &ReplayOptions, trace: &Trace) -> Result<u8, String> {
     let policies = if options.policy.is_empty() { &PolicyKind::ALL[..] } else { &options.policy };
-    let rows = grid(&trace, policies, &options.frames).map_err(|why| refused(&why))?;
-    let text = if options.json { json(&trace, &rows)? } else { table(&trace, &rows) };
+    let total = policies.len() * options.frames.len();
+    let progress = Progress::new("replaying", total as u64, Unit::Steps);
+    let rows =
+        grid_telling(trace, policies, &options.frames, &|| progress.add(1)).map_err(|why| why.to_string())?;
+    progress.finish();
+    let text =
+        if options.json { json(trace, &rows).map_err(|trouble| trouble.text)? } else { table(trace, &rows) };
+    print(&text).map(|()| 0).map_err(|trouble| trouble.text)
+}
+
+fn print(text: &str) -> Result<(), Trouble> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // Nobody reads on: that is no mistake of the caller's.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(Trouble::bad_input(format!("the answer cannot be written: {error}")))
         }
-        _ => Ok(0),
+        _ => Ok(()),
     }
 }
 
-fn read(options: &ReplayOptions) -> Result<Trace, ::machine::replay::TraceError> {
-    let format = match options.format {
+fn read(pages: &Path, format: TraceFormat) -> Result<Trace, ::machine::replay::TraceError> {
+    let format = match format {
         TraceFormat::Auto => Format::Auto,
         TraceFormat::Text => Format::Text,
         TraceFormat::U64Le => Format::U64Le,
     };
-    if options.pages == Path::new("-") {
+    if pages == Path::new("-") {
         return Trace::read(io::stdin().lock(), format);
     }
-    Trace::read(File::open(&options.pages).map_err(::machine::replay::TraceError::Io)?, format)
+    Trace::read(File::open(pages).map_err(::machine::replay::TraceError::Io)?, format)
 }
 
 fn json(trace: &Trace, rows: &[Row]) -> Result<String, Trouble> {

@@ -27,6 +27,22 @@ pub struct Row {
 /// # Panics
 /// If a size is 0 or more than [`MOST_FRAMES`](super::MOST_FRAMES).
 pub fn grid(trace: &Trace, policies: &[PolicyKind], sizes: &[u32]) -> Result<Vec<Row>, TooLong> {
+    grid_telling(trace, policies, sizes, &|| {})
+}
+
+/// [`grid()`], and after each row `done` is called.
+///
+/// # Errors
+/// [`TooLong`], for OPT.
+///
+/// # Panics
+/// As [`grid()`].
+pub fn grid_telling(
+    trace: &Trace,
+    policies: &[PolicyKind],
+    sizes: &[u32],
+    done_one: &(dyn Fn() + Sync),
+) -> Result<Vec<Row>, TooLong> {
     let future = policies.contains(&PolicyKind::Opt).then(|| future(trace)).transpose()?;
     let mut rows: Vec<Row> = policies
         .iter()
@@ -39,6 +55,7 @@ pub fn grid(trace: &Trace, policies: &[PolicyKind], sizes: &[u32]) -> Result<Vec
         let mut done = Vec::new();
         while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
             done.push(Row { misses: misses(trace, row.policy, row.frames, future.as_ref()), ..*row });
+            done_one();
         }
         done
     };

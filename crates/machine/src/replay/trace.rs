@@ -52,14 +52,19 @@ impl Trace {
     }
 }
 
-#[derive(Default)]
-struct Builder {
+/// A trace that is being put together.
+#[derive(Debug, Default)]
+pub struct Builder {
     known: PageMap,
     numbers: Vec<u32>,
 }
 
 impl Builder {
-    fn push(&mut self, page: u64) -> Result<(), TraceError> {
+    /// Adds a reference to `page`.
+    ///
+    /// # Errors
+    /// [`TraceError::TooLong`].
+    pub fn push(&mut self, page: u64) -> Result<(), TraceError> {
         if self.numbers.len() >= MOST_REFERENCES {
             return Err(TraceError::TooLong);
         }
@@ -68,7 +73,11 @@ impl Builder {
         Ok(())
     }
 
-    fn finish(self) -> Result<Trace, TraceError> {
+    /// The trace.
+    ///
+    /// # Errors
+    /// [`TraceError::Empty`].
+    pub fn finish(self) -> Result<Trace, TraceError> {
         if self.numbers.is_empty() {
             return Err(TraceError::Empty);
         }
