@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use support::{Paged, companions, compile, directory, native, outcore, paged, python, text};
+use support::{Paged, companions, compile, directory, native, outcore, paged, program, python, text};
 
 const MIB: u64 = 1 << 20;
 
@@ -465,10 +465,8 @@ fn nothing_is_left_in_the_store_directory() {
     let churn = compile("churn.c");
     let mut command = outcore(&["run", "--ram", "32M", "--store", dir.path().to_str().unwrap(), "--"]);
     let mut child = command.arg(&churn).args(["2", "128", "100001", "9"]).spawn().unwrap();
-    let children = format!("/proc/{0}/task/{0}/children", child.id());
     let program = loop {
-        let pid = fs::read_to_string(&children).unwrap_or_default();
-        if let Ok(pid) = pid.trim().parse::<i32>() {
+        if let Some(number) = program(&child, "100001") {
             // The pager writes, from a process of its own.
             let written = |(pager, _): &(u32, String)| {
                 let io = fs::read_to_string(format!("/proc/{pager}/io")).unwrap_or_default();
@@ -476,7 +474,7 @@ fn nothing_is_left_in_the_store_directory() {
                 bytes.and_then(|bytes| bytes.parse::<u64>().ok()).is_some_and(|bytes| bytes > 8 << 20)
             };
             if companions("100001").iter().any(written) {
-                break pid;
+                break number;
             }
         }
         std::thread::yield_now();

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use support::{companions, compile, native, outcore, paged, python, text};
+use support::{companions, compile, native, outcore, paged, program, python, text};
 
 const SCRIPT: &str = "tests/programs/alone.py";
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -75,8 +75,8 @@ fn no_pager_outlives_a_killed_program() {
     let mut names: Vec<String> = companions("is-killed").into_iter().map(|found| found.1).collect();
     names.sort();
     assert_eq!(names, ["outcore-guard", "outcore-pager"]);
-    let program = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
-    assert!(Command::new("kill").args(["-KILL", program.trim()]).status().unwrap().success());
+    let program = program(&child, "is-killed").expect("it runs").to_string();
+    assert!(Command::new("kill").args(["-KILL", &program]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(137));
     wait_until("the pager ends with its program", || companions("is-killed").is_empty());
 }

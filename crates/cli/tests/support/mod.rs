@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 
 /// What a program did under Outcore.
 pub(crate) struct Paged {
@@ -134,6 +134,15 @@ pub(crate) fn companions(token: &str) -> Vec<(u32, String)> {
         }
     }
     found
+}
+
+/// The program with this argument that an `outcore run` has started, which is the parent of
+/// the pager's processes as well; none yet, or any more.
+pub(crate) fn program(run: &Child, token: &str) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.id())).ok()?;
+    let companions = companions(token);
+    let mut numbers = children.split_whitespace().filter_map(|number| number.parse().ok());
+    numbers.find(|number| !companions.iter().any(|companion| companion.0 == *number))
 }
 
 /// The program's output without Outcore.
