@@ -11,10 +11,11 @@ use crate::PAGE;
 use crate::engine::die;
 use crate::rest::Rest;
 use crate::signals::Blocked;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use pager::Content;
 use rustix::thread::futex;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use store::Digester;
 
@@ -55,6 +56,7 @@ impl From<Found> for Content {
 #[derive(Debug)]
 pub(crate) struct Assistant {
     shared: Option<Arc<Shared>>,
+    thread: Option<JoinHandle<()>>,
     generation: u32,
     lists: u32,
     late: u32,
@@ -66,6 +68,7 @@ pub(crate) struct Assistant {
 struct Shared {
     /// Which list, how many pieces it has, and the next one: 32, 16 and 16 bits.
     turn: AtomicU64,
+    is_over: AtomicBool,
     /// What is called when nothing happens: odd while the assistant sleeps or is about to.
     sleeping: AtomicU32,
     pages: [Page; MOST],
@@ -93,6 +96,7 @@ impl Shared {
         let page = || Page { addr: AtomicUsize::new(0), low: AtomicU64::new(0), high: AtomicU64::new(0) };
         Self {
             turn: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
             sleeping: AtomicU32::new(0),
             pages: core::array::from_fn(|_| page()),
             finished: core::array::from_fn(|_| AtomicU32::new(0)),
@@ -113,6 +117,15 @@ impl Shared {
         let pieces = pages.div_ceil(PIECE) as u64;
         // Ordered with what `sleep` does: one of the two sees the other.
         self.turn.store(u64::from(generation) << 32 | pieces << 16, Ordering::SeqCst);
+        self.wake();
+    }
+
+    fn end(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if self.sleeping.load(Ordering::SeqCst) % 2 == 1 {
             self.sleeping.fetch_add(1, Ordering::SeqCst);
             let _ = futex::wake(&self.sleeping, futex::Flags::PRIVATE, 1);
@@ -138,9 +151,9 @@ impl Shared {
     }
 
     /// The assistant's life.
-    fn work(&self, digester: &Digester) -> ! {
+    fn work(&self, digester: &Digester) {
         let mut last = Instant::now();
-        loop {
+        while !self.is_over.load(Ordering::Relaxed) {
             if let Some(taken) = self.take() {
                 self.assist(digester, taken);
                 last = Instant::now();
@@ -159,10 +172,19 @@ impl Shared {
         self.sleeping.store(state, Ordering::SeqCst);
         // Offered before that could be seen?
         let turn = self.turn.load(Ordering::SeqCst);
-        if turn & 0xffff >= turn >> 16 & 0xffff {
+        if turn & 0xffff >= turn >> 16 & 0xffff && !self.is_over.load(Ordering::SeqCst) {
             let _ = futex::wait(&self.sleeping, futex::Flags::PRIVATE, state, None);
         }
         self.sleeping.fetch_and(!1, Ordering::SeqCst);
+    }
+}
+
+/// Only an engine that ends drops it.
+impl Drop for Assistant {
+    fn drop(&mut self) {
+        self.shared.iter().for_each(|shared| shared.end());
+        // A panic there has been reported; there is nothing to clean up after it.
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
@@ -178,7 +200,7 @@ unsafe fn content(digester: &Digester, addr: usize) -> Found {
 impl Assistant {
     /// Nobody helps yet.
     pub(crate) fn new() -> Self {
-        Self { shared: None, generation: 0, lists: 0, late: 0, rest: Rest::new() }
+        Self { shared: None, thread: None, generation: 0, lists: 0, late: 0, rest: Rest::new() }
     }
 
     /// Starts the thread, which calls `thread_starts` first and may touch the program's
@@ -199,9 +221,10 @@ impl Assistant {
             // It need not be quick to start, and must not hold anybody up. Refused or not.
             // SAFETY: a system call on this thread without memory effects.
             let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameters) };
-            theirs.work(&digester)
+            theirs.work(&digester);
         });
-        self.shared = started.is_ok().then_some(shared);
+        self.thread = started.ok();
+        self.shared = self.thread.is_some().then_some(shared);
     }
 
     /// What the pages at these addresses hold, in order, into `contents`; at most [`MOST`].

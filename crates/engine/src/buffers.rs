@@ -31,6 +31,13 @@ impl Buffers {
         self.count
     }
 
+    /// Places that have memory and are not in use.
+    pub(crate) fn idle(&self) -> u32 {
+        let warm = &self.words[..self.warm.div_ceil(64) as usize];
+        // Bits past the last that may have memory are clear: it was the highest in use.
+        self.warm - warm.iter().map(|word| word.count_ones()).sum::<u32>().min(self.warm)
+    }
+
     fn is_free(&self, place: u32) -> bool {
         place < self.count && self.words[place as usize / 64] >> (place % 64) & 1 == 0
     }

@@ -4,7 +4,9 @@ use crate::assistant::{Assistant, Found};
 use crate::children::Children;
 use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
+use crate::settings::Scope;
 use crate::steer::Steering;
+use crate::voice::Voice;
 use crate::wait::Demand;
 use pager::{FrameNo, PageNo, PageRange, Pager, Rights, State};
 use std::time::Instant;
@@ -26,6 +28,10 @@ pub(crate) enum Mechanism {
 pub(crate) enum Request {
     /// Register and manage these pages.
     Manage(PageRange, Rights),
+    /// Unmap these pages, as those whose turn to leave is next.
+    Cool(PageRange),
+    /// Nothing is paged any more: end.
+    Stop,
 }
 
 /// All state behind the lock.
@@ -73,11 +79,15 @@ pub(crate) struct Live {
     pub(crate) tally: Tally,
     pub(crate) demand: Demand,
     pub(crate) steering: Steering,
+    pub(crate) voice: Voice,
+    /// Asked to end.
+    pub(crate) stops: bool,
 }
 
 /// How the budget is kept.
 #[derive(Debug)]
 pub(crate) struct Limits {
+    pub(crate) scope: Scope,
     pub(crate) budget_bytes: u64,
     pub(crate) next_sample: Instant,
     /// Frames granted beyond the budget because nothing can be evicted.

@@ -3,11 +3,13 @@
 
 use crate::PAGE;
 use crate::core::{Core, Mechanism, Request, pages_of};
+use crate::error::OpenError;
 use crate::home::{self, FirstThread};
 use crate::serve;
-use crate::settings::Settings;
+use crate::settings::{Scope, Settings};
 use crate::signals::Blocked;
 use crate::takeover::MIN_FRAMES;
+use crate::voice::{self, Voice};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use pager::{Commit, Config, PageRange, Pager, Rights};
@@ -17,6 +19,9 @@ use std::time::Duration;
 use sys::companion;
 use sys::maps::{self, Reservation};
 use sys::status::{Phase, Record, StatusPage};
+
+/// Budgets are below this many pages: 512 GiB.
+const MAX_FRAMES: u32 = (1 << 27) - 1;
 
 /// The engine's phase for decisions; the status page has the reader's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +53,7 @@ pub struct Engine {
     /// None where the pager must be a thread.
     pub(crate) first_thread: Option<FirstThread>,
     pub(crate) thread_starts: fn(),
+    pub(crate) voice: Voice,
     /// Frames move, so that discards are announced; else they are told.
     announces_discards: AtomicU8,
 }
@@ -60,17 +66,18 @@ pub(crate) fn record() -> Option<&'static Record> {
     unsafe { RECORD.load(Ordering::Acquire).as_ref() }
 }
 
-/// Leaves a message for the supervisor to print; the program's own descriptors are
-/// not ours to write to.
+/// Leaves a message for the process's supervisor to print.
 pub(crate) fn say(text: &str) {
-    if let Some(record) = record() {
-        record.degraded.store(1, Ordering::Relaxed);
-        record.say(text);
-    }
+    Voice::Process.say(text);
 }
 
 /// The number of the program's process.
 static PROGRAM: AtomicU32 = AtomicU32::new(0);
+
+/// The calling process is the program.
+pub(crate) fn this_is_the_program() {
+    PROGRAM.store(std::process::id(), Ordering::Release);
+}
 
 /// The number of the program's process, which the pager's need not be.
 pub(crate) fn program() -> u32 {
@@ -83,6 +90,7 @@ pub(crate) fn die(text: &str) -> ! {
         record.say(text);
         record.phase.store(Phase::Failed as u32, Ordering::Release);
     }
+    voice::cry(text);
     loop {
         // SAFETY: kill has no memory effects here; SIGKILL cannot be handled.
         unsafe { libc::kill(program() as i32, libc::SIGKILL) };
@@ -101,28 +109,44 @@ impl Engine {
     /// # Errors
     /// A sentence for the user.
     pub fn start(settings: Settings, thread_starts: fn()) -> Result<&'static Self, String> {
-        let frames = settings.ram_bytes / PAGE as u64;
-        if frames < MIN_FRAMES {
-            let least = MIN_FRAMES * PAGE as u64;
-            return Err(format!("OUTCORE_RAM={} is below the minimum of {least} bytes", settings.ram_bytes));
-        }
-        let too_large = |what: &str| format!("{what} is more than this version can page (1 TiB)");
-        let frames =
-            u32::try_from(frames).ok().filter(|f| *f < 1 << 27).ok_or_else(|| too_large("OUTCORE_RAM"))?;
-        let slots = (settings.store_bytes / PAGE as u64).min((1 << 28) - 2);
-        PROGRAM.store(std::process::id(), Ordering::Release);
+        this_is_the_program();
         if let Some(path) = &settings.status {
             attach_status(path, settings.ram_bytes);
         }
+        let made = Self::new(settings, FirstThread::of_caller(), thread_starts, Voice::Process);
+        let engine = Box::leak(Box::new(made.map_err(|error| error.in_environment())?));
+        engine.start_thread()?;
+        Ok(engine)
+    }
+
+    /// An engine without a pager.
+    pub(crate) fn new(
+        settings: Settings,
+        first_thread: Option<FirstThread>,
+        thread_starts: fn(),
+        voice: Voice,
+    ) -> Result<Self, OpenError> {
+        let frames = settings.ram_bytes / PAGE as u64;
+        if frames < MIN_FRAMES {
+            return Err(OpenError::SmallBudget {
+                given: settings.ram_bytes,
+                least: MIN_FRAMES * PAGE as u64,
+            });
+        }
+        let frames = u32::try_from(frames).ok().filter(|frames| *frames <= MAX_FRAMES).ok_or(
+            OpenError::LargeBudget { given: settings.ram_bytes, most: MAX_FRAMES as u64 * PAGE as u64 },
+        )?;
+        let slots = (settings.store_bytes / PAGE as u64).min((1 << 28) - 2);
         let pager = Pager::new(Config {
             frames,
             slots: slots as u32,
             commit: settings.commit,
             readahead: settings.readahead,
         });
-        let doorbell = Reservation::new(PAGE).map_err(|error| format!("no address space: {error}"))?;
-        doorbell.dont_fork().map_err(|error| format!("madvise: {error}"))?;
-        let engine = Box::leak(Box::new(Self {
+        let doorbell =
+            Reservation::new(PAGE).map_err(|error| OpenError::Kernel("no address space", error))?;
+        doorbell.dont_fork().map_err(|error| OpenError::Kernel("madvise", error))?;
+        Ok(Self {
             core: Mutex::new(Core { pager, live: None, request: None }),
             address_space: Mutex::new(()),
             stage: AtomicU8::new(Stage::Dormant as u8),
@@ -130,12 +154,11 @@ impl Engine {
             settings,
             doorbell,
             summons: AtomicU32::new(0),
-            first_thread: FirstThread::of_caller(),
+            first_thread,
             thread_starts,
+            voice,
             announces_discards: AtomicU8::new(1),
-        }));
-        engine.start_thread()?;
-        Ok(engine)
+        })
     }
 
     fn start_thread(&'static self) -> Result<(), String> {
@@ -179,7 +202,7 @@ impl Engine {
             Stage::Watching => Phase::Watching,
             Stage::Paging => Phase::Paging,
         };
-        if let Some(record) = record() {
+        if let Some(record) = self.voice.record() {
             record.phase.store(phase as u32, Ordering::Relaxed);
         }
     }
@@ -208,7 +231,11 @@ impl Engine {
     #[must_use]
     pub fn promise(&self, bytes: u64) -> bool {
         if self.settings.commit == Commit::Strict {
-            let room = self.settings.ram_bytes.saturating_add(self.settings.store_bytes);
+            let room = match self.settings.scope {
+                Scope::Process => self.settings.ram_bytes.saturating_add(self.settings.store_bytes),
+                // What the tables take of the budget is not known yet.
+                Scope::Areas => self.settings.store_bytes,
+            };
             let kept = self.promised.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |promised| {
                 promised.checked_add(bytes).filter(|sum| *sum <= room)
             });
@@ -339,6 +366,7 @@ impl Engine {
             summons: AtomicU32::new(0),
             first_thread: FirstThread::of_caller(),
             thread_starts: self.thread_starts,
+            voice: Voice::Process,
             announces_discards: AtomicU8::new(1),
         }));
         child.start_thread()?;
@@ -430,6 +458,18 @@ impl AddressSpace<'_> {
             return false;
         }
         true
+    }
+
+    /// Has the resident pages of the range leave next, unless they are touched before.
+    /// Only while memory is paged.
+    pub fn cool(&self, addr: usize, len: usize) {
+        self.ask(Request::Cool(pages_of(addr, len)));
+    }
+
+    /// Asks the pager thread, which must serve, and waits until it has seen to it.
+    pub(crate) fn ask(&self, request: Request) {
+        self.engine.lock_core().request = Some(request);
+        self.ring();
     }
 
     /// Waits until the pager thread has seen to the request.

@@ -3,7 +3,6 @@
 
 use crate::PAGE;
 use crate::core::{Live, Mechanism, addr_of};
-use crate::engine::say;
 use crate::ops::{MAX_OP_PAGES, Purpose};
 use crate::pool::PlaceRun;
 use pager::{Eviction, FrameNo, PageNo, PageRange, Pager, Parking, SlotNo, State};
@@ -68,11 +67,12 @@ impl Live {
         let latched = self.store.latched().is_some();
         if (helpless && self.tally.stuck_rounds > STUCK) || (latched && waiting) {
             if self.limits.overdraft == 0 && !latched {
-                say(
+                let [ram, store_size, _] = self.voice.limits();
+                self.voice.say(&format!(
                     "nothing more can be evicted (the store is full, or what remains is pinned or not writable): \
-                     no data is lost, but the program may use more RAM than --ram. \
-                     Raise --store-size or --ram.",
-                );
+                     no data is lost, but the program may use more RAM than {ram}. \
+                     Raise {store_size} or {ram}."
+                ));
             }
             let more = (pager.frame_limit() / 16).max(256);
             self.limits.overdraft = self.limits.overdraft.saturating_add(more);
@@ -86,6 +86,11 @@ impl Live {
             Parking::Pages(range) => range,
             Parking::Scanned | Parking::Nothing => return 0,
         };
+        self.park_run(pager, range)
+    }
+
+    /// Unmaps the first pages of a resident run; how many were parked.
+    pub(crate) fn park_run(&mut self, pager: &mut Pager, range: PageRange) -> u32 {
         let Some(run) = self.pool.take(range.count as u32) else {
             return 0;
         };

@@ -3,11 +3,13 @@
 use crate::assistant::Assistant;
 use crate::children::Children;
 use crate::core::{Limits, Live, Mechanism, Tally};
+use crate::error::OpenError;
 use crate::map::ZEROS;
 use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
-use crate::settings::{Settings, StorePlace};
+use crate::settings::{Scope, Settings, StorePlace};
 use crate::steer::Steering;
+use crate::voice::Voice;
 use crate::wait::Demand;
 use crate::{PAGE, ops};
 use rustix::io::Errno;
@@ -29,7 +31,7 @@ struct Arena {
     forks: bool,
 }
 
-fn open_arena(settings: &Settings) -> Result<Arena, String> {
+fn open_arena(settings: &Settings) -> Result<Arena, OpenError> {
     let sources: &[Source] = if settings.force.user_mode {
         &[Source::UserModeOnly]
     } else {
@@ -44,7 +46,9 @@ fn open_arena(settings: &Settings) -> Result<Arena, String> {
             if mechanism == Mechanism::Move && settings.force.copy {
                 continue;
             }
-            for forks in [true, false] {
+            // What is paged from the start is not inherited at all.
+            let ways: &[bool] = if settings.scope == Scope::Process { &[true, false] } else { &[false] };
+            for forks in ways.iter().copied() {
                 let fork = if forks { Features::EVENT_FORK } else { Features::empty() };
                 match Uffd::open(*source, changes | needs | fork | Features::POISON) {
                     Ok((uffd, _)) => return Ok(Arena { uffd, source: *source, mechanism, forks }),
@@ -53,15 +57,15 @@ fn open_arena(settings: &Settings) -> Result<Arena, String> {
             }
         }
     }
-    Err(format!("no userfaultfd is to be had ({last}); 'outcore doctor' says how to enable it"))
+    Err(OpenError::Userfaultfd(last))
 }
 
-fn open_store(settings: &Settings, slots: u64, thread_starts: fn()) -> Result<(Store, u64), String> {
+fn open_store(settings: &Settings, slots: u64, thread_starts: fn()) -> Result<(Store, u64), OpenError> {
     let depth = ops::MAX_OPS as u32;
     let (store, bits) = match &settings.store {
         StorePlace::Memory => (
             Store::memory(slots, PAGE)
-                .map_err(|error| format!("the memory store cannot be mapped: {error}"))?,
+                .map_err(|error| OpenError::Kernel("the memory store cannot be mapped", error))?,
             0,
         ),
         StorePlace::Directory(dir) => {
@@ -70,11 +74,11 @@ fn open_store(settings: &Settings, slots: u64, thread_starts: fn()) -> Result<(S
                 Ok(ring) => (ring, feature::IO_URING),
                 Err(_) => {
                     let pool = Aio::threads(depth, TRANSFER_THREADS, thread_starts);
-                    (pool.map_err(|error| format!("transfer threads cannot be started: {error}"))?, 0)
+                    (pool.map_err(|error| OpenError::Kernel("transfer threads cannot be started", error))?, 0)
                 }
             };
             let options = FileOptions { dir, slots, page_size: PAGE };
-            let store = Store::file(options, aio).map_err(|error| error.to_string())?;
+            let store = Store::file(options, aio).map_err(OpenError::Store)?;
             let direct = if store.direct() { feature::DIRECT_IO } else { 0 };
             (store, bit | direct | feature::FILE_STORE)
         }
@@ -82,7 +86,7 @@ fn open_store(settings: &Settings, slots: u64, thread_starts: fn()) -> Result<(S
     match &settings.faults {
         None => Ok((store, bits)),
         Some(plan) => {
-            let plan: FaultPlan = plan.parse().map_err(|error| format!("OUTCORE_FAULTS: {error}"))?;
+            let plan: FaultPlan = plan.parse().map_err(|error| OpenError::Faults(format!("{error}")))?;
             Ok((store.with_faults(plan), bits))
         }
     }
@@ -95,8 +99,9 @@ pub(crate) fn open(
     frames: u32,
     slots: u64,
     thread_starts: fn(),
-) -> Result<(Live, u64), String> {
-    let failed = |what: &'static str| move |error: Errno| format!("{what}: {error}");
+    voice: Voice,
+) -> Result<(Live, u64), OpenError> {
+    let failed = |what: &'static str| move |error: Errno| OpenError::Kernel(what, error);
     let arena = open_arena(settings)?;
     let (pool_side, _) = Uffd::open(arena.source, pool_features(arena.mechanism))
         .map_err(failed("a second userfaultfd cannot be opened"))?;
@@ -139,6 +144,7 @@ pub(crate) fn open(
         statm: Statm::open().map_err(failed("/proc/self/statm cannot be opened"))?,
         pagemap: Pagemap::open().map_err(failed("/proc/self/pagemap cannot be opened"))?,
         limits: Limits {
+            scope: settings.scope,
             budget_bytes: settings.ram_bytes,
             next_sample: Instant::now(),
             overdraft: 0,
@@ -150,6 +156,8 @@ pub(crate) fn open(
         tally: Tally::default(),
         demand: Demand::default(),
         steering: Steering::new(),
+        voice,
+        stops: false,
     };
     Ok((live, bits))
 }

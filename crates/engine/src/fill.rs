@@ -5,7 +5,6 @@ use crate::PAGE;
 use crate::assistant::Found;
 use crate::children::ChildRead;
 use crate::core::{Live, addr_of};
-use crate::engine::say;
 use crate::ops::{MAX_OP_PAGES, Purpose};
 use crate::pool::Place;
 use pager::{Fill, FillResult, FrameNo, PageNo, PageRange, Pager, Read, SlotNo, State, WriteResult, Written};
@@ -206,9 +205,10 @@ impl Live {
         } else {
             "the store could not read it"
         };
-        say(&format!(
+        let [_, _, store] = self.voice.limits();
+        self.voice.say(&format!(
             "the page at {:#x} is lost: {cause}. Touching it is a bus error (SIGBUS). \
-             Check the disk under --store, or use another.",
+             Check the disk under {store}, or use another.",
             addr_of(page)
         ));
     }
@@ -217,9 +217,10 @@ impl Live {
         let result = if full { WriteResult::Done } else { WriteResult::Failed };
         if !full {
             let error = error.unwrap_or(Errno::IO);
-            say(&format!(
+            let [ram, _, store] = self.voice.limits();
+            self.voice.say(&format!(
                 "writing to the store failed ({error}); nothing is evicted from now on and no data is lost, \
-                 but the program may use more RAM than --ram. Give --store a directory with more room, or repair the disk."
+                 but the program may use more RAM than {ram}. Give {store} a directory with more room, or repair the disk."
             ));
         }
         for index in 0..self.ops.get(token).frames.len() {

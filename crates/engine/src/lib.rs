@@ -1,6 +1,8 @@
 //! The pager on this computer.
 //!
-//! One [`Engine`] a process. Until what the program was promised could exceed its
+//! One [`Engine`] a process, or any number of [`Instance`]s in a program that was written
+//! for them, which page what they are given from the start. In a process of the first kind,
+//! nothing is paged for long. Until what the program was promised could exceed its
 //! budget nothing happens at all; then resident bytes are sampled; when they reach
 //! the budget, memory is taken over as it is and paged from then on by one thread,
 //! the pager thread, which carries out what the [`pager`] core decides. It lives in a
@@ -13,15 +15,18 @@
 //! in a system call that makes the kernel announce something on the userfaultfd:
 //! only the pager thread reads announcements, and it needs the lock to do so.
 
+mod advise;
 mod assistant;
 mod buffers;
 mod children;
 mod core;
 mod engine;
+mod error;
 mod evict;
 mod features;
 mod fill;
 mod home;
+mod instance;
 mod map;
 mod ops;
 mod pool;
@@ -32,11 +37,15 @@ mod settings;
 mod signals;
 mod steer;
 mod takeover;
+mod voice;
 mod wait;
 
+pub use advise::Usage;
 pub use engine::{AddressSpace, Engine, ForkGuard};
-pub use pager::Rights;
-pub use settings::{Fallbacks, Settings, StorePlace};
+pub use error::OpenError;
+pub use instance::{Instance, Snapshot};
+pub use pager::{Commit, Counters, Rights};
+pub use settings::{Fallbacks, Scope, Settings, StorePlace};
 
 /// Bytes in a page.
 pub const PAGE: usize = 4096;

@@ -149,6 +149,11 @@ impl Pool {
         Some(place)
     }
 
+    /// Pages of memory that are kept for reads and hold nothing.
+    pub(crate) fn idle_buffers(&self) -> u32 {
+        self.buffers.idle()
+    }
+
     pub(crate) fn metadata_bytes(&self) -> usize {
         self.map.metadata_bytes() + self.map.taken() as usize * 4
     }

@@ -26,14 +26,15 @@ pub(crate) fn run(engine: &'static Engine, leash: Option<&Leash>) {
     let frames = core.pager.frame_limit();
     let slots = u64::from(core.pager.slots_total());
     drop(core);
-    let (live, bits) = match features::open(&engine.settings, frames, slots, engine.thread_starts) {
-        Ok(opened) => opened,
-        Err(reason) => {
-            say(&format!("{reason}. The program runs without a RAM limit."));
-            engine.set_stage(Stage::Off);
-            return;
-        }
-    };
+    let (live, bits) =
+        match features::open(&engine.settings, frames, slots, engine.thread_starts, engine.voice.clone()) {
+            Ok(opened) => opened,
+            Err(reason) => {
+                say(&format!("{}. The program runs without a RAM limit.", reason.in_environment()));
+                engine.set_stage(Stage::Off);
+                return;
+            }
+        };
     if let Some(record) = record() {
         let process = if leash.is_some() { feature::PAGER_PROCESS } else { 0 };
         record.features.store(bits | process, Relaxed);
@@ -111,7 +112,8 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
     guard
 }
 
-fn serve(engine: &'static Engine, mut guard: Option<Guard<'_>>) -> ! {
+/// Serves faults until it is asked to stop, which no engine of a process is.
+pub(crate) fn serve(engine: &Engine, mut guard: Option<Guard<'_>>) {
     let mut events = EventBuffer::new();
     let mut faults: Vec<PageNo> = Vec::with_capacity(MAX_READS * EventBuffer::CAPACITY);
     let mut wait = Wait::new();
@@ -119,6 +121,9 @@ fn serve(engine: &'static Engine, mut guard: Option<Guard<'_>>) -> ! {
         let mut core = engine.lock_core();
         let mut acted = turn(engine, &mut core, &mut events, &mut faults);
         let Core { pager, live: Some(live), .. } = &mut *core else { die("the pager thread lost its means") };
+        if live.stops {
+            return;
+        }
         // The followed thread goes on only when this one waits.
         acted &= !live.steering.holds_somebody_up();
         if !acted {
@@ -291,11 +296,14 @@ impl Live {
         events: &mut EventBuffer,
     ) {
         while let Ok(1..) = self.bell.read_events(events) {
-            if let Some(Request::Manage(range, rights)) = request.take()
-                && self.register(range)
-            {
-                pager.discard(range, |_, _| {});
-                pager.add_area(range, rights);
+            match request.take() {
+                Some(Request::Manage(range, rights)) if self.register(range) => {
+                    pager.discard(range, |_, _| {});
+                    pager.add_area(range, rights);
+                }
+                Some(Request::Cool(range)) => self.cool(pager, range),
+                Some(Request::Stop) => self.stops = true,
+                Some(Request::Manage(..)) | None => {}
             }
             // SAFETY: the doorbell's page is ours.
             let _ = unsafe {
@@ -332,7 +340,7 @@ impl Live {
 
     /// Writes the numbers for whoever watches.
     fn publish(&mut self, pager: &Pager) {
-        let Some(record) = record() else { return };
+        let Some(record) = self.voice.record() else { return };
         let c = pager.counters();
         let t = &mut self.tally;
         t.peak_touched = t.peak_touched.max(pager.pages_touched());

@@ -12,6 +12,18 @@ pub enum StorePlace {
     Memory,
 }
 
+/// Whose memory an engine pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// The process's. The budget bounds its resident set; nothing is paged before that
+    /// comes near it. There is one such engine in a process, and it never ends.
+    #[default]
+    Process,
+    /// What it is given, from the start. The budget bounds what of that is in memory, and
+    /// the engine's tables about it. See [`crate::Instance`].
+    Areas,
+}
+
 /// Ways to do without a kernel feature, forced for tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fallbacks {
@@ -44,6 +56,8 @@ pub struct Settings {
     pub readahead: bool,
     /// The status page's path.
     pub status: Option<PathBuf>,
+    /// Whose memory is paged.
+    pub scope: Scope,
 }
 
 impl Settings {
@@ -85,6 +99,7 @@ impl Settings {
             faults: text("OUTCORE_FAULTS"),
             readahead: text("OUTCORE_READAHEAD").as_deref() != Some("off"),
             status: text("OUTCORE_STATUS").map(PathBuf::from),
+            scope: Scope::Process,
         }))
     }
 }

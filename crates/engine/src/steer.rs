@@ -18,12 +18,13 @@
 use crate::processors::{MAX_PROCESSORS, Processors};
 use crate::rest::Rest;
 use crate::signals::Blocked;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::futex;
 use std::io::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use sys::uffd::{Uffd, Waking};
 
@@ -299,6 +300,16 @@ fn bind(thread: i32, set: &libc::cpu_set_t) -> bool {
 #[derive(Debug)]
 struct Waker {
     asked: Arc<Asked>,
+    handle: Option<JoinHandle<()>>,
+}
+
+/// Only an engine that ends drops it.
+impl Drop for Waker {
+    fn drop(&mut self) {
+        self.asked.end();
+        // A panic there has been reported; there is nothing to clean up after it.
+        let _ = self.handle.take().map(JoinHandle::join);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -308,9 +319,21 @@ struct Asked {
     start: AtomicUsize,
     end: AtomicUsize,
     thread: AtomicU32,
+    is_over: AtomicBool,
 }
 
 impl Asked {
+    fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+        // Changed, so that nobody begins to wait for what was there.
+        self.state.fetch_add(2, Ordering::Release);
+        let _ = futex::wake(&self.state, futex::Flags::PRIVATE, 1);
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
     fn ask(&self, start: usize, end: usize) {
         self.start.store(start, Ordering::Relaxed);
         self.end.store(end, Ordering::Relaxed);
@@ -334,7 +357,7 @@ impl Asked {
 
     fn wait(&self) {
         let state = self.state.load(Ordering::Acquire);
-        if state.is_multiple_of(2) {
+        if state.is_multiple_of(2) && !self.is_over() {
             let _ = futex::wait(&self.state, futex::Flags::PRIVATE, state, None);
         }
     }
@@ -354,7 +377,7 @@ impl Waker {
         let theirs = Arc::clone(&asked);
         let _blocked = Blocked::all();
         let builder = std::thread::Builder::new().name("outcore-waker".into()).stack_size(64 << 10);
-        builder
+        let thread = builder
             .spawn(move || {
                 thread_starts();
                 let parameters = libc::sched_param { sched_priority: 0 };
@@ -365,12 +388,13 @@ impl Waker {
                 // All ones: there is no waker.
                 theirs.thread.store(if idle { id as u32 } else { u32::MAX }, Ordering::Release);
                 if !idle {
-                    // Threads of the pager never end: the C library does not count them.
-                    loop {
-                        std::thread::park();
+                    // Threads of a pager process never end: the C library does not count
+                    // them. Nobody asks.
+                    while !theirs.is_over() {
+                        theirs.wait();
                     }
                 }
-                loop {
+                while !theirs.is_over() {
                     if !theirs.is_pending() {
                         theirs.wait();
                         continue;
@@ -386,6 +410,6 @@ impl Waker {
                 }
             })
             .ok()?;
-        Some(Self { asked })
+        Some(Self { asked, handle: Some(thread) })
     }
 }

@@ -2,7 +2,8 @@
 //! From leaving memory to the kernel to paging it.
 
 use crate::core::{Live, Mechanism, addr_of, page_of};
-use crate::engine::{die, say};
+use crate::engine::die;
+use crate::settings::Scope;
 use pager::{Area, PageRange, Pager};
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
@@ -97,7 +98,7 @@ impl Live {
         match unsafe { self.arena.register(addr, len, mode) } {
             Ok(()) => true,
             Err(Errno::NOMEM) => {
-                say("the kernel has no memory to register a mapping with; it is not paged");
+                self.voice.say("the kernel has no memory to register a mapping with; it is not paged");
                 false
             }
             Err(_) => false,
@@ -111,20 +112,37 @@ impl Live {
             return;
         }
         self.limits.next_sample = instant + Duration::from_millis(5);
-        let Ok(sample) = self.statm.read() else { return };
+        let Some((unpaged, resident)) = self.measure(pager) else { return };
         let limits = &mut self.limits;
-        limits.rss_bytes = sample.resident_bytes;
-        limits.peak_rss_bytes = limits.peak_rss_bytes.max(sample.resident_bytes);
-        // A store in memory is outside the budget.
-        let stored = if self.store.in_memory() { pager.slots_used() } else { 0 };
-        let paged = u64::from(pager.frames_used() + stored) * crate::PAGE as u64;
-        limits.unpaged_bytes = sample.resident_bytes.saturating_sub(paged);
+        limits.rss_bytes = resident;
+        limits.peak_rss_bytes = limits.peak_rss_bytes.max(resident);
+        limits.unpaged_bytes = unpaged;
         limits.peak_unpaged_bytes = limits.peak_unpaged_bytes.max(limits.unpaged_bytes);
         let left = limits.budget_bytes.saturating_sub(limits.unpaged_bytes);
         let frames = (left / crate::PAGE as u64).max(MIN_FRAMES);
         let frames = u32::try_from(frames).unwrap_or(u32::MAX >> 4).saturating_add(limits.overdraft);
         if frames != pager.frame_limit() {
             pager.set_frame_limit(frames);
+        }
+    }
+
+    /// What the budget bounds besides the frames, and with them. None if the kernel does
+    /// not say.
+    fn measure(&self, pager: &Pager) -> Option<(u64, u64)> {
+        let page = crate::PAGE as u64;
+        match self.limits.scope {
+            Scope::Process => {
+                let resident = self.statm.read().ok()?.resident_bytes;
+                // A store in memory is outside the budget.
+                let stored = if self.store.in_memory() { pager.slots_used() } else { 0 };
+                let paged = u64::from(pager.frames_used() + stored) * page;
+                Some((resident.saturating_sub(paged), resident))
+            }
+            Scope::Areas => {
+                let tables = (pager.metadata_bytes() + self.pool.metadata_bytes()) as u64;
+                let own = tables + u64::from(self.pool.idle_buffers()) * page;
+                Some((own, own + u64::from(pager.frames_used()) * page))
+            }
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Units by number: the address by 64 KiB.
+/// Which units of a region are free. Units have numbers: their address by their size.
 #[derive(Debug)]
-pub(crate) struct Extents {
+pub struct Extents {
     by_start: BTreeMap<usize, usize>,
     by_len: BTreeSet<(usize, usize)>,
     top: usize,
@@ -13,17 +13,17 @@ pub(crate) struct Extents {
 
 impl Extents {
     /// No units.
-    pub(crate) const fn none() -> Self {
+    pub const fn none() -> Self {
         Self { by_start: BTreeMap::new(), by_len: BTreeSet::new(), top: 0, limit: 0 }
     }
 
     /// The units from `first` to `limit`, all free.
-    pub(crate) fn new(first: usize, limit: usize) -> Self {
+    pub fn new(first: usize, limit: usize) -> Self {
         Self { top: first, limit, ..Self::none() }
     }
 
     /// Units from this on have never been used.
-    pub(crate) fn top(&self) -> usize {
+    pub fn top(&self) -> usize {
         self.top
     }
 
@@ -42,7 +42,7 @@ impl Extents {
 
     /// `units` in a row from a multiple of `align` on: of the smallest free run that
     /// has room wherever it begins, else new ones.
-    pub(crate) fn take(&mut self, units: usize, align: usize) -> Option<usize> {
+    pub fn take(&mut self, units: usize, align: usize) -> Option<usize> {
         let enough = units.checked_add(align - 1)?;
         if let Some((len, start)) = self.by_len.range((enough, 0)..).next().copied() {
             let aligned = start.next_multiple_of(align);
@@ -59,7 +59,7 @@ impl Extents {
     }
 
     /// Takes exactly the `units` from `start` on, if they are free.
-    pub(crate) fn take_at(&mut self, start: usize, units: usize) -> bool {
+    pub fn take_at(&mut self, start: usize, units: usize) -> bool {
         if start == self.top && start.checked_add(units).is_some_and(|end| end <= self.limit) {
             self.top = start + units;
             return true;
@@ -71,7 +71,7 @@ impl Extents {
     }
 
     /// Gives units back, and joins them with free neighbours.
-    pub(crate) fn give(&mut self, mut start: usize, mut units: usize) {
+    pub fn give(&mut self, mut start: usize, mut units: usize) {
         if let Some(len) = self.remove(start + units) {
             units += len;
         }

@@ -53,14 +53,14 @@ pub struct HeapStats {
 /// that need no initialisation, so that it can be a `static` that is used before `main`.
 pub struct Heap<S> {
     pub(crate) source: S,
-    base: AtomicUsize,
+    pub(crate) base: AtomicUsize,
     /// 0 until the region is reserved.
-    len: AtomicUsize,
+    pub(crate) len: AtomicUsize,
     /// The span of each unit; null where there is none. A large object is entered
     /// with its first unit only.
-    table: AtomicPtr<AtomicPtr<Span>>,
+    pub(crate) table: AtomicPtr<AtomicPtr<Span>>,
     start: Locked<()>,
-    extents: Locked<Extents>,
+    pub(crate) extents: Locked<Extents>,
     pub(crate) warm: Locked<Warm>,
     pub(crate) classes: [Locked<Shelves>; CLASSES],
     pub(crate) in_use: AtomicUsize,

@@ -35,11 +35,13 @@ mod shelves;
 mod small;
 mod source;
 mod span;
+mod teardown;
 mod warm;
 
 pub use anonymous::Anonymous;
 pub use cache::ThreadCache;
 pub use class::{CLASSES, LARGEST_SMALL, class_of, class_size, span_len};
+pub use extents::Extents;
 pub use family::{
     AllocError, BadFree, BlockInfo, BlockState, Choice, Families, FamiliesReport, Family, FamilyId,
     FamilyInfo, FamilyStats, Json, Layout, Lent, Location, ObjectCache, Options, OptionsError, Owned,

@@ -4,9 +4,9 @@
 use crate::error::{Kind, failed, note};
 use crate::instance::{OcHeap, heap_of};
 use crate::register::{name_of, oc_family};
+use ::heap::{AllocError, Anonymous, BlockState, Families, FamilyId};
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr::{NonNull, null_mut};
-use heap::{AllocError, Anonymous, BlockState, Families, FamilyId};
 use std::io::Write;
 
 /// What a new block's bytes are.

@@ -2,8 +2,8 @@
 //! Heaps, for C. Everywhere, NULL is the heap that every program has.
 
 use crate::error::{Kind, failed, note};
+use ::heap::{Anonymous, Families, Layout, Options};
 use core::ffi::c_int;
-use heap::{Anonymous, Families, Layout, Options};
 use std::ptr::null_mut;
 use std::sync::LazyLock;
 

@@ -1,6 +1,12 @@
-//! Outcore for programs that are written for it: page families, a heap in which every
-//! page holds objects of one kind. In Rust they are [`Families`] and [`Family`]; the
-//! modules below are the same for C, as declared in `include/outcore.h`.
+//! Outcore for programs that are written for it.
+//!
+//! A [`Heap`] may be larger than the RAM that it takes: its pages go to a store of its own
+//! and come back when they are touched. Collections live in it, it may be the program's
+//! global allocator ([`GlobalHeap`]), it has typed page families ([`Heap::family`]) and
+//! hands out pages by the range ([`Arena`]).
+//!
+//! Page families are heaps in which every page holds objects of one kind. They are there
+//! for memory that is not paged as well:
 //!
 //! ```
 //! use outcore::{Anonymous, Families};
@@ -18,16 +24,36 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The pages are anonymous memory of the process.
+//! The modules below are the same for C, as declared in `include/outcore.h`.
 
-pub use heap::{
+pub use crate::heap::{Heap, Place};
+pub use ::heap::{
     AllocError, Anonymous, BadFree, BlockInfo, BlockState, Choice, Families, FamiliesReport, Family,
     FamilyId, FamilyInfo, FamilyStats, Json, Layout, Lent, Location, ObjectCache, Options, OptionsError,
     Owned, PageInfo, PageSource, RegisterError, UsageReport, Violation, Walk,
 };
+pub use arena::{Arena, ArenaError};
+pub use builder::{BuildError, HeapBuilder};
+pub use engine::{Commit, Fallbacks, OpenError, StorePlace, Usage};
+pub use global::GlobalHeap;
+pub use pages::{Advice, Pages};
+pub use source::Paged;
+pub use stats::Stats;
 
+mod allocator;
+mod arena;
 pub mod block;
+mod builder;
+mod caches;
 pub mod error;
+mod fork;
+mod global;
+mod heap;
 pub mod instance;
+mod pages;
+mod paging;
 pub mod print;
 pub mod register;
+mod resident;
+mod source;
+mod stats;

@@ -4,9 +4,9 @@
 use crate::error::{Kind, note};
 use crate::instance::{OcHeap, heap_of};
 use crate::register::oc_family;
+use ::heap::{FamiliesReport, FamilyId, Json, UsageReport};
 use core::ffi::c_int;
 use core::fmt::Display;
-use heap::{FamiliesReport, FamilyId, Json, UsageReport};
 use libc::FILE;
 
 /// How a report is written.

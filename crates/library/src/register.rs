@@ -5,8 +5,8 @@
 
 use crate::error::{Kind, failed};
 use crate::instance::{OcHeap, heap_of};
+use ::heap::FamilyId;
 use core::ffi::{CStr, c_char};
-use heap::FamilyId;
 
 /// A family of one heap; 0 is none.
 pub type oc_family = u32;

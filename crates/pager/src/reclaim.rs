@@ -141,6 +141,25 @@ impl Pager {
         None
     }
 
+    /// The first pages in a row of `range` that are mapped and may be parked, at most `most`.
+    pub fn parkable(&self, range: PageRange, most: u32) -> Option<PageRange> {
+        let may_leave =
+            |page| self.areas.find(page).is_some_and(|area| area.evictable()) && !self.changes.touch(page);
+        let mut found: Option<PageRange> = None;
+        let mut next = range.start;
+        while let Some((page, state)) = self.table.next_touched(PageRange::between(next, range.end())) {
+            next = page.plus(1);
+            let stays = !matches!(state, State::Resident { .. }) || !may_leave(page);
+            match &mut found {
+                Some(run) if stays || run.end() != page || run.count == u64::from(most) => break,
+                Some(run) => run.count += 1,
+                None if stays => {}
+                None => found = Some(PageRange::one(page)),
+            }
+        }
+        found
+    }
+
     /// `page` has been unmapped and its bytes are safe.
     pub fn parked(&mut self, page: PageNo) {
         let State::Resident { frame, slot } = self.table.get(page) else {

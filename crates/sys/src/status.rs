@@ -75,6 +75,18 @@ macro_rules! record {
         }
 
         impl Record {
+            /// The record of a process that has no status page.
+            pub const fn new() -> Self {
+                Self {
+                    phase: AtomicU32::new(0),
+                    pid: AtomicU32::new(0),
+                    $($name: AtomicU64::new(0),)*
+                    message_len: AtomicU32::new(0),
+                    degraded: AtomicU32::new(0),
+                    message: [const { AtomicU8::new(0) }; MESSAGE_BYTES],
+                }
+            }
+
             /// Every number by name, in declaration order.
             pub fn numbers(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name.load(Relaxed)),)*]
@@ -219,6 +231,12 @@ impl StatusPage {
         record.pid.store(pid, Relaxed);
         record.phase.store(Phase::Dormant as u32, Relaxed);
         Some(record)
+    }
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -1,0 +1,80 @@
+//! What several tests of paged heaps use.
+
+#![allow(dead_code, reason = "each test uses some of it")]
+
+use outcore::{Heap, HeapBuilder};
+use std::process::{Command, Output};
+
+pub(crate) const MIB: usize = 1 << 20;
+pub(crate) const PAGE: usize = 4096;
+
+/// The smallest budget but one: 8 MiB.
+pub(crate) const BUDGET: usize = 8 * MIB;
+
+pub(crate) fn builder() -> HeapBuilder {
+    Heap::builder().budget(BUDGET as u64)
+}
+
+pub(crate) fn heap() -> Heap {
+    builder().build().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Numbers that look random (xorshift, Marsaglia 2003); the seed is not 0.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+}
+
+/// What belongs at `index` of the data number `salt`.
+pub(crate) fn word(salt: u64, index: usize) -> u64 {
+    (index as u64 ^ salt << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+}
+
+/// Runs a test of this binary that is ignored otherwise, in a process of its own.
+pub(crate) fn run_alone(test: &str) -> Output {
+    Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"])
+        .output()
+        .expect("the test runs")
+}
+
+/// What a process has of what a heap needs: threads, descriptors of any of them, mappings.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) threads: usize,
+    pub(crate) descriptors: usize,
+    pub(crate) mappings: usize,
+}
+
+impl Held {
+    /// The process has this again. A thread that has been joined is listed for an instant.
+    pub(crate) fn comes_back(&self, when: &str) {
+        let start = std::time::Instant::now();
+        while Self::now() != *self && start.elapsed().as_secs() < 5 {
+            std::thread::yield_now();
+        }
+        assert_eq!(Self::now(), *self, "{when}");
+    }
+
+    pub(crate) fn now() -> Self {
+        let tasks: Vec<_> = std::fs::read_dir("/proc/self/task").expect("proc").flatten().collect();
+        let of_task =
+            |task: &std::fs::DirEntry| std::fs::read_dir(task.path().join("fd")).map_or(0, Iterator::count);
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("proc");
+        Self {
+            threads: tasks.len(),
+            descriptors: tasks.iter().map(of_task).sum(),
+            mappings: maps.lines().count(),
+        }
+    }
+}
