@@ -20,6 +20,8 @@
 //!   page hot, which is the clock's reference bit made real.
 //! * `filling` and `writing` pages are owned by a transfer; a discard orphans the
 //!   transfer's frame, which is freed when the transfer ends.
+//! * An area's pages may have homes outside of the store, such as the blocks of a mapped
+//!   file: untouched, they hold the bytes that are there. See `home`.
 //! * A page keeps its slot while it is resident: if its bytes have not changed
 //!   when it leaves again, nothing is written.
 //!
@@ -33,6 +35,7 @@ mod discard;
 mod entry;
 mod fault;
 mod frames;
+mod home;
 mod invariants;
 mod page;
 mod pagemap;
@@ -47,10 +50,11 @@ mod streams;
 mod table;
 mod transfer;
 
-pub use area::{Area, Rights};
+pub use area::{Area, Backing, Pattern, Rights, Sharing};
 pub use counters::Counters;
 pub use entry::State;
 pub use fault::{Fault, Read};
+pub use home::Populated;
 pub use page::{FrameNo, PageNo, PageRange, SlotNo};
 pub use pagemap::PageMap;
 pub use pager::{Commit, Config, Pager};

@@ -1,11 +1,12 @@
 //! The pager: its tables, its limits, and the questions that change nothing.
 
-use crate::area::{Area, Areas, Rights};
+use crate::area::{Area, Areas, Backing, Pattern, Rights};
 use crate::changes::Changes;
 use crate::counters::Counters;
 use crate::entry::{NUMBER_LIMIT, State};
 use crate::fault::Read;
 use crate::frames::{Frames, Queue};
+use crate::home::Homes;
 use crate::page::{FrameNo, PageNo, PageRange, SlotNo};
 use crate::share::Share;
 use crate::slots::Slots;
@@ -57,6 +58,7 @@ pub struct Pager {
     pub(crate) changes: Changes,
     pub(crate) streams: Streams,
     pub(crate) share: Share,
+    pub(crate) homes: Homes,
     pub(crate) counters: Counters,
     /// What the last call asked to be read; capacity [`MAX_READS`], never grown.
     pub(crate) reads: Vec<Read>,
@@ -87,6 +89,7 @@ impl Pager {
             changes: Changes::new(),
             streams: Streams::new(MAX_WINDOW),
             share: Share::new(),
+            homes: Homes::default(),
             counters: Counters::default(),
             reads: Vec::with_capacity(MAX_READS),
             touched: 0,
@@ -109,6 +112,7 @@ impl Pager {
     pub fn set_frame_limit(&mut self, frames: u32) {
         self.frames.set_limit(frames);
         self.share.set_frames(frames);
+        self.homes.cover(frames);
         let window = if self.config.readahead { (frames / 32).min(MAX_WINDOW) } else { 0 };
         self.streams.set_max_window(window);
     }
@@ -165,7 +169,10 @@ impl Pager {
 
     /// Bytes of the pager's tables that have been written, which is what they keep resident.
     pub fn metadata_bytes(&self) -> usize {
-        self.table.metadata_bytes() + self.frames.metadata_bytes() + self.slots.metadata_bytes()
+        self.table.metadata_bytes()
+            + self.frames.metadata_bytes()
+            + self.slots.metadata_bytes()
+            + self.homes.metadata_bytes()
     }
 
     /// What is true of `page`.
@@ -201,7 +208,8 @@ impl Pager {
     /// Adds an area of untouched pages; what was there must have been discarded. Allocates.
     pub fn add_area(&mut self, range: PageRange, rights: Rights) {
         self.table.cover(range);
-        self.areas.insert(Area { range, rights, pinned: false });
+        let (backing, pattern) = (Backing::Zeros, Pattern::Normal);
+        self.areas.insert(Area { range, rights, pinned: false, backing, pattern });
     }
 
     /// Changes the rights of the areas in `range`; they split where they must.
@@ -290,6 +298,7 @@ impl Pager {
         if self.table.get(page) != State::Untouched {
             return;
         }
+        debug_assert!(self.home_area(page).is_none(), "what is at home is read, not adopted");
         let frame = self.frames.take(page);
         self.frames.move_to(frame, Queue::Probation);
         self.set(page, State::Resident { frame, slot: None });
