@@ -2,6 +2,7 @@
 
 use crate::assistant::{Assistant, Found};
 use crate::children::Children;
+use crate::files::{FileRequest, Files};
 use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
 use crate::settings::Scope;
@@ -9,6 +10,7 @@ use crate::steer::Steering;
 use crate::voice::Voice;
 use crate::wait::Demand;
 use pager::{FrameNo, PageNo, PageRange, Pager, Rights, State};
+use rustix::io::Errno;
 use std::time::Instant;
 use store::{Digester, Store};
 use sys::maps::{Pagemap, Reservation, Statm};
@@ -24,12 +26,14 @@ pub(crate) enum Mechanism {
 }
 
 /// What a program thread asks of the pager thread, whose descriptors it has not.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Request {
     /// Register and manage these pages.
     Manage(PageRange, Rights),
     /// Unmap these pages, as those whose turn to leave is next.
     Cool(PageRange),
+    /// Something about mapped files, which is answered.
+    File(FileRequest),
     /// Nothing is paged any more: end.
     Stop,
 }
@@ -41,6 +45,8 @@ pub(crate) struct Core {
     /// Set by the pager thread when it is able to page.
     pub(crate) live: Option<Live>,
     pub(crate) request: Option<Request>,
+    /// What became of the last [`Request::File`].
+    pub(crate) file_answer: Option<Result<(), Errno>>,
 }
 
 /// The pager thread's means. Its descriptors are valid in that thread only: it
@@ -79,6 +85,7 @@ pub(crate) struct Live {
     pub(crate) tally: Tally,
     pub(crate) demand: Demand,
     pub(crate) steering: Steering,
+    pub(crate) files: Files,
     pub(crate) voice: Voice,
     /// Asked to end.
     pub(crate) stops: bool,

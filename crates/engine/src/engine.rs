@@ -147,7 +147,7 @@ impl Engine {
             Reservation::new(PAGE).map_err(|error| OpenError::Kernel("no address space", error))?;
         doorbell.dont_fork().map_err(|error| OpenError::Kernel("madvise", error))?;
         Ok(Self {
-            core: Mutex::new(Core { pager, live: None, request: None }),
+            core: Mutex::new(Core { pager, live: None, request: None, file_answer: None }),
             address_space: Mutex::new(()),
             stage: AtomicU8::new(Stage::Dormant as u8),
             promised: AtomicU64::new(0),
@@ -353,7 +353,12 @@ impl Engine {
             attach_status(path, self.settings.ram_bytes);
         }
         let child = Box::leak(Box::new(Self {
-            core: Mutex::new(Core { live: None, request: None, pager: self.lock_core().take_areas() }),
+            core: Mutex::new(Core {
+                live: None,
+                request: None,
+                file_answer: None,
+                pager: self.lock_core().take_areas(),
+            }),
             address_space: Mutex::new(()),
             stage: AtomicU8::new(Stage::Dormant as u8),
             promised: AtomicU64::new(self.promised.load(Ordering::Relaxed)),

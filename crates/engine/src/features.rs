@@ -1,9 +1,11 @@
+#![expect(unsafe_code, reason = "registers the pool, and digests a page of zeros")]
 //! Opening what paging needs, best first.
 
 use crate::assistant::Assistant;
 use crate::children::Children;
 use crate::core::{Limits, Live, Mechanism, Tally};
 use crate::error::OpenError;
+use crate::files::Files;
 use crate::map::ZEROS;
 use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
@@ -60,23 +62,34 @@ fn open_arena(settings: &Settings) -> Result<Arena, OpenError> {
     Err(OpenError::Userfaultfd(last))
 }
 
+fn open_transfers(settings: &Settings, depth: u32, thread_starts: fn()) -> Result<(Aio, u64), OpenError> {
+    let ring = if settings.force.threads { Err(Errno::NOSYS) } else { Aio::ring(depth) };
+    match ring {
+        Ok(ring) => Ok((ring, feature::IO_URING)),
+        Err(_) => {
+            let pool = Aio::threads(depth, TRANSFER_THREADS, thread_starts);
+            Ok((pool.map_err(|error| OpenError::Kernel("transfer threads cannot be started", error))?, 0))
+        }
+    }
+}
+
 fn open_store(settings: &Settings, slots: u64, thread_starts: fn()) -> Result<(Store, u64), OpenError> {
     let depth = ops::MAX_OPS as u32;
     let (store, bits) = match &settings.store {
-        StorePlace::Memory => (
-            Store::memory(slots, PAGE)
-                .map_err(|error| OpenError::Kernel("the memory store cannot be mapped", error))?,
-            0,
-        ),
-        StorePlace::Directory(dir) => {
-            let ring = if settings.force.threads { Err(Errno::NOSYS) } else { Aio::ring(depth) };
-            let (aio, bit) = match ring {
-                Ok(ring) => (ring, feature::IO_URING),
-                Err(_) => {
-                    let pool = Aio::threads(depth, TRANSFER_THREADS, thread_starts);
-                    (pool.map_err(|error| OpenError::Kernel("transfer threads cannot be started", error))?, 0)
+        StorePlace::Memory => {
+            let store = Store::memory(slots, PAGE)
+                .map_err(|error| OpenError::Kernel("the memory store cannot be mapped", error))?;
+            match settings.scope {
+                Scope::Process => (store, 0),
+                // Files may be mapped.
+                Scope::Areas => {
+                    let (aio, bit) = open_transfers(settings, depth, thread_starts)?;
+                    (store.with_transfers(aio), bit)
                 }
-            };
+            }
+        }
+        StorePlace::Directory(dir) => {
+            let (aio, bit) = open_transfers(settings, depth, thread_starts)?;
             let options = FileOptions { dir, slots, page_size: PAGE };
             let store = Store::file(options, aio).map_err(OpenError::Store)?;
             let direct = if store.direct() { feature::DIRECT_IO } else { 0 };
@@ -115,6 +128,10 @@ pub(crate) fn open(
     let zeros = Reservation::new(ZEROS * PAGE).map_err(failed("no memory"))?;
     // All of it is the kernel's one page of zeros; huge pages would be memory of our own.
     zeros.no_huge_pages().and_then(|()| zeros.read_ahead()).map_err(failed("no memory"))?;
+    let digester = Digester::random().map_err(failed("no randomness for the digest's key"))?;
+    // SAFETY: the zeros are ours, and never written.
+    let zero = unsafe { digester.of_page(zeros.addr(), PAGE) };
+    let files = Files::new(arena.source, slots as u32, zero.0);
     let mut bits = store_bits;
     for (bit, on) in [
         (feature::MOVE, arena.mechanism == Mechanism::Move),
@@ -131,7 +148,7 @@ pub(crate) fn open(
         pool,
         store,
         assistant: Assistant::new(),
-        digester: Digester::random().map_err(failed("no randomness for the digest's key"))?,
+        digester,
         ops: Ops::new(),
         gather: Gather::new(),
         zeros,
@@ -156,6 +173,7 @@ pub(crate) fn open(
         tally: Tally::default(),
         demand: Demand::default(),
         steering: Steering::new(),
+        files,
         voice,
         stops: false,
     };
@@ -169,7 +187,6 @@ fn pool_features(mechanism: Mechanism) -> Features {
     }
 }
 
-#[expect(unsafe_code, reason = "registers the pool")]
 fn register_pool(uffd: &Uffd, pool: &Pool, mechanism: Mechanism) -> Result<(), Errno> {
     match mechanism {
         // A move's destination must be registered with the same userfaultfd. Not for

@@ -24,6 +24,7 @@ mod engine;
 mod error;
 mod evict;
 mod features;
+mod files;
 mod fill;
 mod home;
 mod instance;
@@ -43,8 +44,9 @@ mod wait;
 pub use advise::Usage;
 pub use engine::{AddressSpace, Engine, ForkGuard};
 pub use error::OpenError;
+pub use files::{Access, FileMap, FileSpec, MapError};
 pub use instance::{Instance, Snapshot};
-pub use pager::{Commit, Counters, Rights};
+pub use pager::{Commit, Counters, Pattern, Rights};
 pub use settings::{Fallbacks, Scope, Settings, StorePlace};
 
 /// Bytes in a page.

@@ -10,6 +10,7 @@ use crate::takeover::Growth;
 use crate::wait::{RETRY, Wait, Woken};
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use pager::{PageNo, Pager};
+use rustix::io::Errno;
 use rustix::thread::futex;
 use std::time::Instant;
 use sys::status::feature;
@@ -153,9 +154,18 @@ pub(crate) fn serve(engine: &Engine, mut guard: Option<Guard<'_>>) {
     }
 }
 
+/// Where a program thread leaves a request, and finds what became of it.
+struct Asked<'a> {
+    request: &'a mut Option<Request>,
+    file_answer: &'a mut Option<Result<(), Errno>>,
+}
+
 /// One round of everything there is to do; whether there was anything.
 fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut Vec<PageNo>) -> bool {
-    let Core { pager, live: Some(live), request } = core else { die("the pager thread lost its means") };
+    let Core { pager, live: Some(live), request, file_answer } = core else {
+        die("the pager thread lost its means")
+    };
+    let mut asked = Asked { request, file_answer };
     let (mut finished, mut read) = (0, 0);
     loop {
         let ended = live.finish_transfers(pager, FEW);
@@ -166,14 +176,14 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
         // A disk ends together what it was told together. It is told the next before all
         // threads are woken: those that were have faulted again.
         if live.store.is_idle() {
-            read += live.serve_faults(engine, pager, request, events, faults);
+            read += live.serve_faults(engine, pager, &mut asked, events, faults);
             live.submit();
         }
     }
     // Threads that were woken together fault again together: one submission for all of
     // them costs as much as for the first.
     for _ in 0..MAX_READS {
-        read += live.serve_faults(engine, pager, request, events, faults);
+        read += live.serve_faults(engine, pager, &mut asked, events, faults);
         if faults.len() < 2 {
             break;
         }
@@ -188,6 +198,10 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
         acted |= live.reclaim(pager);
     }
     acted |= live.retry_deferred(pager);
+    if !live.files.are_none() {
+        acted |= live.go_on_flushing(pager);
+        acted |= live.go_on_populating(pager);
+    }
     live.submit();
     live.publish(pager);
     acted
@@ -200,14 +214,17 @@ impl Live {
         &mut self,
         engine: &Engine,
         pager: &mut Pager,
-        request: &mut Option<Request>,
+        asked: &mut Asked<'_>,
         events: &mut EventBuffer,
         faults: &mut Vec<PageNo>,
     ) -> usize {
         faults.clear();
-        let read = self.read_announcements(pager, events, faults);
-        if request.is_some() {
-            self.answer_bell(engine, pager, request, events);
+        let mut read = self.read_announcements(pager, events, faults);
+        if !self.files.are_none() {
+            read += self.read_view_faults(events, faults);
+        }
+        if asked.request.is_some() {
+            self.answer_bell(engine, pager, asked, events);
         }
         for page in faults.iter().copied() {
             self.resolve(pager, page);
@@ -292,16 +309,19 @@ impl Live {
         &mut self,
         engine: &Engine,
         pager: &mut Pager,
-        request: &mut Option<Request>,
+        asked: &mut Asked<'_>,
         events: &mut EventBuffer,
     ) {
         while let Ok(1..) = self.bell.read_events(events) {
-            match request.take() {
+            match asked.request.take() {
                 Some(Request::Manage(range, rights)) if self.register(range) => {
                     pager.discard(range, |_, _| {});
                     pager.add_area(range, rights);
                 }
                 Some(Request::Cool(range)) => self.cool(pager, range),
+                Some(Request::File(request)) => {
+                    *asked.file_answer = Some(self.answer_about_files(pager, request));
+                }
                 Some(Request::Stop) => self.stops = true,
                 Some(Request::Manage(..)) | None => {}
             }

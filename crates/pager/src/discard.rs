@@ -36,6 +36,11 @@ impl Pager {
         self.table.for_each_touched(range, each);
     }
 
+    /// The first page of `range` that is not untouched, and what it is.
+    pub fn next_touched(&self, range: PageRange) -> Option<(PageNo, State)> {
+        self.table.next_touched(range)
+    }
+
     /// [`Self::discard`], and the areas of `range` are gone.
     pub fn remove_area(&mut self, range: PageRange, each: impl FnMut(PageNo, State)) {
         self.discard(range, each);

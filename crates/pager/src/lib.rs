@@ -57,7 +57,7 @@ pub use fault::{Fault, Read};
 pub use home::Populated;
 pub use page::{FrameNo, PageNo, PageRange, SlotNo};
 pub use pagemap::PageMap;
-pub use pager::{Commit, Config, Pager};
+pub use pager::{Commit, Config, MAX_NUMBERS, Pager};
 pub use policy::{Policy, PolicyKind, Step};
 pub use reclaim::{Content, Eviction, Parking};
 pub use runmap::RunMap;

@@ -26,6 +26,9 @@ pub(crate) const LONG_WINDOW: u32 = 64;
 /// Reads that one fault may ask for: the page, and all windows ahead of it.
 pub(crate) const MAX_READS: usize = LONG_WINDOWS_AHEAD as usize * MAX_WINDOW as usize + 1;
 
+/// Slots and homes are numbered below this.
+pub const MAX_NUMBERS: u32 = NUMBER_LIMIT;
+
 /// When the store's room is charged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {

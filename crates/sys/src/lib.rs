@@ -7,5 +7,6 @@ pub mod lock;
 pub mod maps;
 pub mod meta;
 pub mod room;
+pub mod shared;
 pub mod status;
 pub mod uffd;
