@@ -2,6 +2,7 @@
 
 mod contender;
 mod host;
+mod malloc;
 mod plot;
 mod replay;
 mod results;
@@ -36,6 +37,8 @@ pub(crate) enum Bench {
     },
     /// How long replays of a trace take, and what each replacement policy misses
     Replay(replay::Options),
+    /// Outcore's malloc against glibc's, jemalloc and mimalloc
+    Malloc(malloc::Options),
     /// What a call of the handle heap costs for a block in memory
     Handles,
 }
@@ -74,6 +77,7 @@ pub(crate) fn run(bench: &Bench) -> ExitCode {
         Bench::Faults { mib, ram } => faults(*mib, *ram),
         Bench::Sparse { ram } => sparse(*ram),
         Bench::Replay(options) => replay::replay(options),
+        Bench::Malloc(options) => malloc::malloc(options),
         Bench::Handles => handles(),
     };
     match done {

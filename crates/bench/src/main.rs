@@ -1,9 +1,12 @@
 //! The programs that the benches run: the same one under Outcore, under the kernel's
 //! swap, and in plain memory. Each prints one JSON object a line.
 
+mod blocks;
+mod cold;
 mod device;
 mod faults;
 mod fit;
+mod malloc;
 mod memory;
 mod numbers;
 mod phase;
@@ -53,6 +56,17 @@ enum Program {
         #[arg(long)]
         gib: usize,
     },
+    /// What freeing and churning costs that is not in memory
+    Cold {
+        /// MiB of objects
+        #[arg(long)]
+        mib: usize,
+        /// Objects touched, and then churned
+        #[arg(long, default_value_t = 50_000)]
+        touches: usize,
+    },
+    /// What malloc and free cost
+    Malloc(malloc::Options),
     /// What the disk under a directory gives with O_DIRECT
     Device {
         /// Where a file is made
@@ -74,6 +88,14 @@ fn main() -> ExitCode {
         }
         Program::Faults { mib } => faults::run(mib),
         Program::Sparse { gib } => sparse::run(gib),
+        Program::Cold { mib, touches } => {
+            cold::run(mib, touches);
+            Ok(())
+        }
+        Program::Malloc(options) => {
+            malloc::run(&options);
+            Ok(())
+        }
         Program::Device { dir, mib } => device::run(&dir, mib),
     };
     match done {

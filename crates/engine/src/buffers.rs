@@ -104,11 +104,15 @@ mod tests {
         let mut buffers = Buffers::new(256);
         let cool = |buffers: &mut Buffers| (0..LOOK).find_map(|_| buffers.cool());
         buffers.take(200);
-        assert_eq!(cool(&mut buffers), None);
+        assert_eq!((cool(&mut buffers), buffers.idle()), (None, 0));
+        buffers.free(7);
+        assert_eq!(buffers.idle(), 1);
+        buffers.take(1);
         (0..200).for_each(|place| buffers.free(place));
         assert_eq!(cool(&mut buffers), None, "needed lately");
         let few = buffers.take(3);
-        assert_eq!((few, cool(&mut buffers)), (Some((0, 3)), Some((64, 136))));
+        assert_eq!((few, buffers.idle()), (Some((0, 3)), 197));
+        assert_eq!((cool(&mut buffers), buffers.idle()), (Some((64, 136)), 61));
         (0..3).for_each(|place| buffers.free(place));
         assert_eq!((cool(&mut buffers), cool(&mut buffers)), (None, Some((0, 64))));
         assert_eq!(cool(&mut buffers), None);

@@ -6,7 +6,8 @@ use crate::core::{Live, Mechanism, addr_of};
 use crate::files::FlushId;
 use crate::ops::{MAX_OP_PAGES, Purpose};
 use crate::pool::PlaceRun;
-use pager::{Eviction, FrameNo, PageNo, PageRange, Pager, Parking, SlotNo, State};
+use crate::unused::is_unused;
+use pager::{Content, Eviction, FrameNo, PageNo, PageRange, Pager, Parking, SlotNo, State};
 use rustix::io::Errno;
 use sys::aio::Direction;
 use sys::maps;
@@ -192,10 +193,11 @@ impl Live {
         let mut victims = core::mem::take(&mut self.victims);
         victims.clear();
         pager.next_evictions(most, &mut victims);
+        let unused = self.drop_unused(pager, &mut victims);
         self.digest_victims(pager, &victims);
         let contents = core::mem::take(&mut self.contents);
         let mut found = contents.iter();
-        let mut evicted = 0;
+        let mut evicted = unused;
         let mut writing: Option<Writing> = None;
         for frame in victims.iter().copied() {
             if writing.is_none() && self.store.room() == 0 {
@@ -218,6 +220,26 @@ impl Live {
         self.victims = victims;
         self.contents = contents;
         evicted
+    }
+
+    /// Drops those that hold nothing the program will read, and takes them out of the list;
+    /// how many.
+    fn drop_unused(&mut self, pager: &mut Pager, victims: &mut Vec<FrameNo>) -> u32 {
+        let before = victims.len();
+        victims.retain(|frame| {
+            let unused = is_unused(addr_of(pager.page_of(*frame)));
+            if unused {
+                // Zeros are as good as what is there. They take neither slot nor write.
+                match pager.evict(*frame, Some(Content::Zero)) {
+                    Eviction::Freed => self.drop_place(*frame),
+                    Eviction::Write(_) | Eviction::StoreFull => {
+                        crate::engine::die("a page of zeros was to be written")
+                    }
+                }
+            }
+            !unused
+        });
+        (before - victims.len()) as u32
     }
 
     /// Digests the victims that may have changed, in their order, into `contents`.

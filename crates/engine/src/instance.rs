@@ -41,7 +41,7 @@ pub struct Instance {
 }
 
 /// The numbers of an engine at one instant.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Snapshot {
     /// What happened so far.
     pub counters: Counters,

@@ -38,6 +38,7 @@ mod settings;
 mod signals;
 mod steer;
 mod takeover;
+mod unused;
 mod voice;
 mod wait;
 
@@ -48,6 +49,7 @@ pub use files::{Access, FileMap, FileSpec, MapError};
 pub use instance::{Instance, Snapshot};
 pub use pager::{Commit, Counters, Pattern, Rights};
 pub use settings::{Fallbacks, Scope, Settings, StorePlace};
+pub use unused::know_unused;
 
 /// Bytes in a page.
 pub const PAGE: usize = 4096;

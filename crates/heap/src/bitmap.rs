@@ -1,31 +1,35 @@
 //! Which objects of a span are allocated.
 
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// One bit an object, set when allocated. Changed under the class's lock only; atomic
-/// because [`Self::is_taken`] looks without it.
-#[derive(Debug)]
-pub(crate) struct Bitmap {
-    words: Box<[AtomicU64]>,
+/// because [`crate::span::Entry::is_taken`] looks without it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bitmap<'a> {
+    pub(crate) words: &'a [AtomicU64],
     /// No free object lies below this word.
-    hint: AtomicUsize,
+    pub(crate) hint: &'a AtomicU32,
 }
 
-impl Bitmap {
-    pub(crate) fn new(len: usize) -> Self {
-        let word = |index: usize| match len - index * 64 {
-            // Places past the end are taken for good.
-            objects @ ..64 => AtomicU64::new(!0 << objects),
-            _ => AtomicU64::new(0),
-        };
-        Self { words: (0..len.div_ceil(64)).map(word).collect(), hint: AtomicUsize::new(0) }
+/// Words for so many objects.
+pub(crate) const fn words_for(objects: usize) -> usize {
+    objects.div_ceil(64)
+}
+
+impl Bitmap<'_> {
+    /// All of `objects` are free; places past the end are taken for good. The words
+    /// are zero.
+    pub(crate) fn begin(&self, objects: usize) {
+        if !objects.is_multiple_of(64) {
+            self.words[objects / 64].store(!0 << (objects % 64), Relaxed);
+        }
     }
 
     /// Allocates the lowest free objects, as many as `take` accepts places for;
     /// `take` is told each and answers whether it wants more.
     pub(crate) fn take(&self, mut take: impl FnMut(usize) -> bool) {
         let mut wanted = true;
-        for index in self.hint.load(Relaxed)..self.words.len() {
+        for index in self.hint.load(Relaxed) as usize..self.words.len() {
             let mut word = self.words[index].load(Relaxed);
             while wanted && word != !0 {
                 wanted = take(index * 64 + word.trailing_ones() as usize);
@@ -33,11 +37,19 @@ impl Bitmap {
             }
             self.words[index].store(word, Relaxed);
             if !wanted {
-                self.hint.store(index, Relaxed);
+                self.hint.store(index as u32, Relaxed);
                 return;
             }
         }
-        self.hint.store(self.words.len(), Relaxed);
+        self.hint.store(self.words.len() as u32, Relaxed);
+    }
+
+    /// The lowest free object.
+    pub(crate) fn lowest_free(&self) -> Option<usize> {
+        let from = self.hint.load(Relaxed) as usize;
+        let rest = self.words.iter().enumerate().skip(from);
+        let mut free = rest.map(|(index, word)| (index, word.load(Relaxed))).filter(|(_, word)| *word != !0);
+        free.next().map(|(index, word)| index * 64 + word.trailing_ones() as usize)
     }
 
     /// Frees an object; false when it was free.
@@ -45,19 +57,10 @@ impl Bitmap {
         let (index, bit) = (object / 64, 1 << (object % 64));
         let word = self.words[index].load(Relaxed);
         self.words[index].store(word & !bit, Relaxed);
-        if index < self.hint.load(Relaxed) {
-            self.hint.store(index, Relaxed);
+        if index < self.hint.load(Relaxed) as usize {
+            self.hint.store(index as u32, Relaxed);
         }
         word & bit != 0
-    }
-
-    #[inline]
-    pub(crate) fn is_taken(&self, object: usize) -> bool {
-        self.words.get(object / 64).is_some_and(|word| word.load(Relaxed) >> (object % 64) & 1 != 0)
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        size_of_val(&*self.words)
     }
 }
 
@@ -68,7 +71,12 @@ mod tests {
     #[test]
     fn hands_out_the_lowest_and_no_more_than_there_are() {
         for len in [1, 8, 63, 64, 65, 130] {
-            let bitmap = Bitmap::new(len);
+            let words: Vec<AtomicU64> = (0..words_for(len)).map(|_| AtomicU64::new(0)).collect();
+            let hint = AtomicU32::new(0);
+            let bitmap = Bitmap { words: &words, hint: &hint };
+            bitmap.begin(len);
+            let is_taken = |object: usize| words[object / 64].load(Relaxed) >> (object % 64) & 1 != 0;
+            assert_eq!(bitmap.lowest_free(), Some(0));
             let take = |wanted: usize| {
                 let mut taken = Vec::new();
                 bitmap.take(|object| {
@@ -78,8 +86,9 @@ mod tests {
                 taken
             };
             assert_eq!(take(usize::MAX), (0..len).collect::<Vec<_>>());
-            assert!(take(1).is_empty() && bitmap.is_taken(len - 1));
-            assert!(bitmap.free(len - 1) && !bitmap.free(len - 1) && !bitmap.is_taken(len - 1));
+            assert!(take(1).is_empty() && is_taken(len - 1) && bitmap.lowest_free().is_none());
+            assert!(bitmap.free(len - 1) && !bitmap.free(len - 1) && !is_taken(len - 1));
+            assert_eq!(bitmap.lowest_free(), Some(len - 1));
             assert!(len == 1 || bitmap.free(0));
             assert_eq!(take(1), [0]);
         }

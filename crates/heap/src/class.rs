@@ -7,6 +7,8 @@ pub const CLASSES: usize = 72;
 pub const LARGEST_SMALL: usize = 32 << 10;
 /// Bytes in a unit, of which spans are made.
 pub(crate) const UNIT: usize = 64 << 10;
+/// The longest span of small objects in units.
+pub(crate) const MOST_UNITS: usize = 8;
 /// A span has room for this many objects at least: when all but one are free, that
 /// one holds back no more than the others' sizes.
 const LEAST_OBJECTS: usize = 8;
@@ -30,22 +32,80 @@ const SPAN_UNITS: [u8; CLASSES] = {
     table
 };
 
+/// The class of each size in steps of 16 bytes: one look and no branch, as sizes of most
+/// programs are hard to predict.
+static CLASS_OF: [u8; LARGEST_SMALL / QUANTUM + 1] = {
+    let mut table = [0; LARGEST_SMALL / QUANTUM + 1];
+    let (mut step, mut class) = (0, 0);
+    while step < table.len() {
+        if class_size(class) < step * QUANTUM {
+            class += 1;
+        }
+        table[step] = class as u8;
+        step += 1;
+    }
+    table
+};
+
+/// Sizes are rounded up to multiples of it at least: every object is aligned to it.
+pub(crate) const QUANTUM: usize = 16;
+
 /// The class of a size, which must be at most [`LARGEST_SMALL`].
 #[inline]
 pub fn class_of(size: usize) -> usize {
-    if size <= 128 {
-        return size.max(1).div_ceil(16) - 1;
+    CLASS_OF[size.div_ceil(QUANTUM)] as usize
+}
+
+/// What it takes to find the object that an address belongs to.
+#[derive(Debug)]
+pub(crate) struct Geometry {
+    /// 2^36 by the objects' size, rounded up.
+    reciprocal: u64,
+    pub(crate) size: u32,
+    /// Of a span.
+    pub(crate) objects: u32,
+}
+
+const RECIPROCAL_BITS: u32 = 36;
+// With n < 2^20 the product's error, n / 2^36, stays below 1/size: the division is exact.
+const _: () = assert!(MOST_UNITS * UNIT < 1 << 20 && LARGEST_SMALL < 1 << 16);
+
+/// Of each class.
+pub(crate) static GEOMETRY: [Geometry; CLASSES] = {
+    let mut table = [const { Geometry { reciprocal: 0, size: 0, objects: 0 } }; CLASSES];
+    let mut class = 0;
+    while class < CLASSES {
+        let size = class_size(class);
+        table[class] = Geometry {
+            reciprocal: (1 << RECIPROCAL_BITS) / size as u64 + 1,
+            size: size as u32,
+            objects: (SPAN_UNITS[class] as usize * UNIT / size) as u32,
+        };
+        class += 1;
     }
-    let last = size - 1;
-    let shift = last.ilog2() as usize - 3;
-    8 + (shift - 4) * 8 + ((last >> shift) - 8)
+    table
+};
+
+impl Geometry {
+    /// The object that begins at `offset`, below 2^20, in a span; none if none does.
+    #[inline]
+    pub(crate) fn object_at(&self, offset: usize) -> Option<usize> {
+        let object = self.object_around(offset);
+        (object * self.size as usize == offset && object < self.objects as usize).then_some(object)
+    }
+
+    /// The object that `offset`, below 2^20, lies in; one too many if it lies behind all.
+    #[inline]
+    pub(crate) fn object_around(&self, offset: usize) -> usize {
+        ((offset as u64 * self.reciprocal) >> RECIPROCAL_BITS) as usize
+    }
 }
 
 /// The size of a class's objects.
 #[inline]
 pub const fn class_size(class: usize) -> usize {
     if class < 8 {
-        return (class + 1) * 16;
+        return (class + 1) * QUANTUM;
     }
     let (doubling, step) = ((class - 8) / 8, (class - 8) % 8);
     (step + 9) << (doubling + 4)
@@ -83,6 +143,29 @@ mod tests {
         assert_eq!(class_of(LARGEST_SMALL), CLASSES - 1);
     }
 
+    /// What programs align blocks to is no waste of ours: a class has no room for a
+    /// longer object that is a multiple of that.
+    #[test]
+    fn short_sizes_waste_alignment_only() {
+        for size in 1..=LARGEST_SMALL {
+            let (rounded, aligned) = (class_size(class_of(size)), size.next_multiple_of(QUANTUM));
+            assert!((rounded - aligned) * 8 <= rounded, "{size} takes {rounded}");
+        }
+    }
+
+    #[test]
+    fn only_starts_of_objects_are_objects() {
+        for (class, geometry) in GEOMETRY.iter().enumerate() {
+            let size = class_size(class);
+            for offset in 0..span_len(class) {
+                let expected =
+                    (offset % size == 0 && offset + size <= span_len(class)).then_some(offset / size);
+                assert_eq!(geometry.object_at(offset), expected, "offset {offset}, size {size}");
+                assert_eq!(geometry.object_around(offset), offset / size);
+            }
+        }
+    }
+
     #[test]
     fn alignments_are_kept_by_classes() {
         for align in (4..=12).map(|bits| 1usize << bits) {
@@ -97,7 +180,7 @@ mod tests {
     fn spans_hold_eight_objects_and_waste_little() {
         for class in 0..CLASSES {
             let (len, size) = (span_len(class), class_size(class));
-            assert!(len / size >= LEAST_OBJECTS && len <= LEAST_OBJECTS * UNIT);
+            assert!(len / size >= LEAST_OBJECTS && len <= MOST_UNITS * UNIT);
             assert!(len % size * TAIL <= len, "class of {size}: {} of {len} are waste", len % size);
         }
     }

@@ -70,6 +70,12 @@ impl Extents {
         true
     }
 
+    /// Whether a unit is free.
+    pub(crate) fn has(&self, unit: usize) -> bool {
+        let before = self.by_start.range(..=unit).next_back();
+        unit >= self.top || before.is_some_and(|(start, len)| unit < start + len)
+    }
+
     /// Gives units back, and joins them with free neighbours.
     pub fn give(&mut self, mut start: usize, mut units: usize) {
         if let Some(len) = self.remove(start + units) {
@@ -121,6 +127,9 @@ mod tests {
         assert!(!extents.take_at(2, 1));
         extents.give(2, 3);
         assert!(extents.take_at(2, 2) && !extents.take_at(4, 2) && extents.take_at(4, 1));
+        assert!(!extents.has(4) && extents.has(6));
+        extents.give(4, 1);
+        assert!(extents.has(4) && !extents.has(3) && !extents.has(5) && extents.take_at(4, 1));
         assert!(extents.take_at(6, 4) && !extents.take_at(10, 1));
     }
 }

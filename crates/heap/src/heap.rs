@@ -2,21 +2,25 @@
 //! The heap: which span an address belongs to, and the choice between small and large.
 
 use crate::cache::ThreadCache;
-use crate::class::{CLASSES, LARGEST_SMALL, UNIT, aligned_class, class_of, class_size};
+use crate::class::{CLASSES, GEOMETRY, LARGEST_SMALL, QUANTUM, UNIT, aligned_class, class_of, class_size};
+use crate::dirty::Dirty;
 use crate::extents::Extents;
 use crate::locked::Locked;
 use crate::shelves::Shelves;
 use crate::source::PageSource;
-use crate::span::{Kind, Span};
-use crate::warm::Warm;
+use crate::span::{Entry, Kind, Span};
 use core::ptr::{self, null_mut};
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 pub(crate) const PAGE: usize = 4096;
 /// What a heap asks its source for.
 const WANTED: usize = 1 << 40;
 /// What every object is aligned to.
-const ALIGN: usize = 16;
+const ALIGN: usize = QUANTUM;
+/// Free units that keep their pages: so many bytes, and while memory is not scarce
+/// one part of so many of what is in use.
+const KEPT_BYTES: usize = 11 << 19;
+const KEPT_PART: usize = 2;
 
 /// Why a pointer was not freed. Nothing has been changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +29,9 @@ pub enum FreeError {
     Foreign,
     /// Inside it, but in no live span, or not where an object begins.
     NotAnObject,
-    /// The object is free already.
-    AlreadyFree,
+    /// The object at this address is free already: the one that was passed, or one that
+    /// this thread freed before, and somebody else too.
+    AlreadyFree(usize),
 }
 
 /// What a new object's bytes are.
@@ -47,26 +52,49 @@ pub struct HeapStats {
     pub span_bytes: usize,
     /// Bytes of metadata about them.
     pub metadata_bytes: usize,
+    /// Bytes of free memory that keep their pages.
+    pub kept_bytes: usize,
+    /// Objects that are spans of their own.
+    pub large_objects: usize,
+    /// Their bytes, of those in use.
+    pub large_bytes: usize,
+}
+
+/// How many objects of one class there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassStats {
+    /// Bytes of each.
+    pub size: usize,
+    /// Spans that hold them.
+    pub spans: usize,
+    /// Objects that are handed out or in a thread's cache.
+    pub used: usize,
+    /// Objects that there is room for besides.
+    pub free: usize,
 }
 
 /// An allocator over pages of `S`. Usable from any thread; made of atomics and locks
 /// that need no initialisation, so that it can be a `static` that is used before `main`.
+#[repr(C)]
 pub struct Heap<S> {
-    pub(crate) source: S,
     pub(crate) base: AtomicUsize,
     /// 0 until the region is reserved.
     pub(crate) len: AtomicUsize,
-    /// The span of each unit; null where there is none. A large object is entered
-    /// with its first unit only.
-    pub(crate) table: AtomicPtr<AtomicPtr<Span>>,
+    /// What is known of each unit. A large object is entered with its first unit only.
+    pub(crate) table: AtomicPtr<AtomicU64>,
+    pub(crate) source: S,
     start: Locked<()>,
     pub(crate) extents: Locked<Extents>,
-    pub(crate) warm: Locked<Warm>,
+    pub(crate) dirty: Locked<Dirty>,
     pub(crate) classes: [Locked<Shelves>; CLASSES],
     pub(crate) in_use: AtomicUsize,
     spans: AtomicUsize,
     pub(crate) span_bytes: AtomicUsize,
+    /// Of these, empty ones that their classes keep.
+    pub(crate) empty_bytes: AtomicUsize,
     metadata: AtomicUsize,
+    pub(crate) large_objects: AtomicUsize,
+    pub(crate) large_bytes: AtomicUsize,
 }
 
 impl<S> core::fmt::Debug for Heap<S> {
@@ -79,18 +107,21 @@ impl<S: PageSource> Heap<S> {
     /// A heap that reserves its memory at the first allocation.
     pub const fn new(source: S) -> Self {
         Self {
-            source,
             base: AtomicUsize::new(0),
             len: AtomicUsize::new(0),
             table: AtomicPtr::new(null_mut()),
+            source,
             start: Locked::new(()),
             extents: Locked::new(Extents::none()),
-            warm: Locked::new(Warm::new()),
+            dirty: Locked::new(Dirty::new()),
             classes: [const { Locked::new(Shelves::new()) }; CLASSES],
             in_use: AtomicUsize::new(0),
             spans: AtomicUsize::new(0),
             span_bytes: AtomicUsize::new(0),
+            empty_bytes: AtomicUsize::new(0),
             metadata: AtomicUsize::new(0),
+            large_objects: AtomicUsize::new(0),
+            large_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -108,7 +139,7 @@ impl<S: PageSource> Heap<S> {
             }
             let Some((base, len)) = self.source.reserve(WANTED) else { return false };
             // Zeroed, and so resident only where there are spans.
-            let table: &'static mut [usize] = vec![0; len / UNIT].leak();
+            let table: &'static mut [u64] = vec![0; len / UNIT].leak();
             self.extents.with(|extents| *extents = Extents::new(base / UNIT, (base + len) / UNIT));
             self.table.store(table.as_mut_ptr().cast(), Ordering::Release);
             self.base.store(base, Ordering::Release);
@@ -124,10 +155,17 @@ impl<S: PageSource> Heap<S> {
         addr.wrapping_sub(self.base.load(Ordering::Relaxed)) < len
     }
 
-    fn entry(&self, addr: usize) -> &AtomicPtr<Span> {
+    #[inline]
+    fn unit(&self, addr: usize) -> &AtomicU64 {
         debug_assert!(self.owns(addr));
         // SAFETY: the table has an entry for every unit of the region and is never freed.
         unsafe { &*self.table.load(Ordering::Relaxed).add((addr - self.base.load(Ordering::Relaxed)) / UNIT) }
+    }
+
+    /// What the table says of the unit of an address within the region.
+    #[inline]
+    pub(crate) fn entry(&self, addr: usize) -> Entry {
+        Entry(self.unit(addr).load(Ordering::Acquire))
     }
 
     /// The span that `addr` lies in; of a large one only the first unit is known.
@@ -136,23 +174,51 @@ impl<S: PageSource> Heap<S> {
         if !self.owns(addr) {
             return Err(FreeError::Foreign);
         }
-        let span = self.entry(addr).load(Ordering::Acquire);
-        // SAFETY: null or a live span: spans leave the table before they are freed, and
-        // are freed only when no object in them is in use. The caller has one, or else
-        // passes a pointer that C does not allow.
-        unsafe { span.as_ref() }.ok_or(FreeError::NotAnObject)
+        // SAFETY: spans leave the table before they end, and end only when no object in
+        // them is in use. The caller has one, or else passes a pointer that C does not
+        // allow.
+        unsafe { self.entry(addr).span() }.ok_or(FreeError::NotAnObject)
     }
 
-    /// The address of `units` free units, from a multiple of `align` units on, of which
-    /// `bytes` are promised.
-    pub(crate) fn carve(&self, units: usize, align: usize, bytes: usize) -> Option<usize> {
+    /// The class of the small object that is allocated at `addr`; none if none is.
+    #[inline]
+    fn class_at(&self, addr: usize) -> Option<usize> {
+        let len = self.len.load(Ordering::Acquire);
+        let offset = addr.wrapping_sub(self.base.load(Ordering::Relaxed));
+        if offset >= len {
+            return None;
+        }
+        // SAFETY: the table has an entry for every unit of the region and is never freed.
+        let unit = unsafe { &*self.table.load(Ordering::Relaxed).add(offset / UNIT) };
+        let entry = Entry(unit.load(Ordering::Acquire));
+        let class = entry.class();
+        let geometry = GEOMETRY.get(class)?;
+        let object = geometry.object_at(addr % UNIT + entry.unit() * UNIT)?;
+        // SAFETY: as in `span_of`; it is one of the span's objects.
+        unsafe { entry.is_taken(object) }.then_some(class)
+    }
+
+    /// The address of `units` units, from a multiple of `align` units on, of which
+    /// `bytes` are promised; zeros if asked for.
+    pub(crate) fn carve(
+        &self,
+        units: usize,
+        align: usize,
+        bytes: usize,
+        contents: Contents,
+    ) -> Option<usize> {
         let attempt = || {
             if !self.source.promise(bytes) {
                 return None;
             }
-            let first = self.extents.with(|extents| {
-                let first = extents.take(units, align)?;
-                self.made_usable(extents, first, units).then_some(first)
+            let dirty = (contents == Contents::Any && align == 1)
+                .then(|| self.dirty.with(|dirty| dirty.take(units)).or_else(|| self.lengthened(units)))
+                .flatten();
+            let first = dirty.or_else(|| {
+                self.extents.with(|extents| {
+                    let first = extents.take(units, align)?;
+                    self.made_usable(extents, first, units).then_some(first)
+                })
             });
             if first.is_none() {
                 self.source.renounce(bytes);
@@ -162,10 +228,28 @@ impl<S: PageSource> Heap<S> {
         attempt().or_else(|| self.cool().then(attempt)?)
     }
 
-    /// Takes exactly the `units` from `addr` on, if they are free.
+    /// The longest run that keeps its pages, with units that follow it and have none.
+    fn lengthened(&self, units: usize) -> Option<usize> {
+        let (first, len) = self.dirty.with(Dirty::take_longest)?;
+        let follows = len < units
+            && self.extents.with(|extents| {
+                extents.take_at(first + len, units - len)
+                    && self.made_usable(extents, first + len, units - len)
+            });
+        if follows {
+            return Some(first);
+        }
+        self.dirty.with(|dirty| dirty.keep(first, len));
+        None
+    }
+
+    /// Takes exactly the `units` from `addr` on, if they are free; their bytes are any.
     pub(crate) fn carve_at(&self, addr: usize, units: usize) -> bool {
         let first = addr / UNIT;
-        self.extents.with(|extents| extents.take_at(first, units) && self.made_usable(extents, first, units))
+        self.dirty.with(|dirty| dirty.take_at(first, units))
+            || self
+                .extents
+                .with(|extents| extents.take_at(first, units) && self.made_usable(extents, first, units))
     }
 
     /// Units that have been taken are usable; else they are given back.
@@ -177,46 +261,70 @@ impl<S: PageSource> Heap<S> {
         usable
     }
 
-    /// Gives units back, whose contents have been discarded.
+    /// Gives units back that read as zeros.
     pub(crate) fn uncarve(&self, addr: usize, units: usize) {
-        self.extents.with(|extents| extents.give(addr / UNIT, units));
-    }
-
-    /// Enters a new span, of which `bytes` have been promised, with `units` of its units.
-    pub(crate) fn enter(&self, span: Span, units: usize, bytes: usize) -> &'static Span {
-        let span: &'static Span = Box::leak(Box::new(span));
-        self.spans.fetch_add(1, Ordering::Relaxed);
-        self.span_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.metadata.fetch_add(span.metadata_bytes(), Ordering::Relaxed);
-        self.tell(span, units);
-        span
-    }
-
-    /// Puts the first `units` of a span into the table.
-    pub(crate) fn tell(&self, span: &'static Span, units: usize) {
-        for unit in 0..units {
-            self.entry(span.start + unit * UNIT).store(ptr::from_ref(span).cast_mut(), Ordering::Release);
+        if units > 0 {
+            self.extents.with(|extents| extents.give(addr / UNIT, units));
         }
     }
 
-    /// Takes them out; false if somebody else did.
-    pub(crate) fn untell(&self, span: &'static Span, units: usize) -> bool {
-        (0..units)
-            .all(|unit| !self.entry(span.start + unit * UNIT).swap(null_mut(), Ordering::AcqRel).is_null())
+    /// Gives units back that have been used. They keep their pages for a while.
+    pub(crate) fn uncarve_used(&self, addr: usize, units: usize) {
+        let in_use = if self.source.is_scarce() { 0 } else { self.in_use.load(Ordering::Relaxed) };
+        let most = (KEPT_BYTES + in_use / KEPT_PART) / UNIT;
+        let mut excess = self.dirty.with(|dirty| {
+            dirty.keep(addr / UNIT, units);
+            dirty.take_excess(most)
+        });
+        while let Some((first, units)) = excess {
+            self.discard(first, units);
+            excess = self.dirty.with(|dirty| dirty.take_excess(most));
+        }
     }
 
-    /// Forgets a span that nothing refers to any more: drops the contents of its
-    /// first `bytes`, all that were promised, and gives its `units` back.
-    pub(crate) fn drop_span(&self, span: &'static Span, units: usize, bytes: usize) {
-        self.source.discard(span.start, bytes);
+    fn discard(&self, first: usize, units: usize) {
+        self.source.discard(first * UNIT, units * UNIT);
+        self.uncarve(first * UNIT, units);
+    }
+
+    /// Drops the pages of free units; whether there were any.
+    pub(crate) fn cool(&self) -> bool {
+        let mut dropped = false;
+        while let Some((first, units)) = self.dirty.with(|dirty| dirty.take_excess(0)) {
+            self.discard(first, units);
+            dropped = true;
+        }
+        dropped
+    }
+
+    /// Enters a new span, of which `bytes` have been promised, with `units` of its units.
+    pub(crate) fn enter(&self, start: usize, kind: Kind, units: usize, bytes: usize) -> &'static Span {
+        let span = Span::begin(start, kind);
+        self.spans.fetch_add(1, Ordering::Relaxed);
+        self.span_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.metadata.fetch_add(span.metadata_bytes(), Ordering::Relaxed);
+        for unit in 0..units {
+            self.unit(start + unit * UNIT).store(Entry::new(span, unit).0, Ordering::Release);
+        }
+        span
+    }
+
+    /// Takes the first `units` of a span out of the table; false if somebody else did.
+    pub(crate) fn untell(&self, span: &'static Span, units: usize) -> bool {
+        (0..units).all(|unit| {
+            self.unit(span.start + unit * UNIT).swap(Entry::NONE.0, Ordering::AcqRel) != Entry::NONE.0
+        })
+    }
+
+    /// Ends a span that nothing refers to any more, of which `bytes` were promised.
+    /// What becomes of its units is the caller's to say.
+    pub(crate) fn end_span(&self, span: &'static Span, bytes: usize) {
         self.source.renounce(bytes);
         self.spans.fetch_sub(1, Ordering::Relaxed);
         self.span_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.metadata.fetch_sub(span.metadata_bytes(), Ordering::Relaxed);
-        let start = span.start;
-        // SAFETY: leaked by `enter`; the caller holds the last reference.
-        drop(unsafe { Box::from_raw(ptr::from_ref(span).cast_mut()) });
-        self.uncarve(start, units);
+        // SAFETY: the caller holds the last reference.
+        unsafe { span.end() };
     }
 
     /// `size` bytes at a multiple of `align`, a power of two, and of 16; null when
@@ -272,31 +380,69 @@ impl<S: PageSource> Heap<S> {
 
     /// Bytes that may be used of the object at `addr`; none if none begins there.
     pub fn usable_size(&self, addr: usize) -> Option<usize> {
+        if let Some(class) = self.class_at(addr) {
+            return Some(class_size(class));
+        }
         let span = self.span_of(addr).ok()?;
         match &span.kind {
-            Kind::Small(small) => {
-                let object = small.object_at(addr - span.start)?;
-                small.bitmap.is_taken(object).then(|| class_size(small.class))
-            }
+            Kind::Small(_) => None,
             Kind::Large(large) => (addr == span.start).then(|| large.len.load(Ordering::Relaxed)),
         }
+    }
+
+    /// Why there is no object at `addr`.
+    fn diagnose(&self, addr: usize) -> FreeError {
+        if !self.owns(addr) {
+            return FreeError::Foreign;
+        }
+        let entry = self.entry(addr);
+        let geometry = GEOMETRY.get(entry.class());
+        match geometry.and_then(|geometry| geometry.object_at(addr % UNIT + entry.unit() * UNIT)) {
+            Some(_) => FreeError::AlreadyFree(addr),
+            None => FreeError::NotAnObject,
+        }
+    }
+
+    /// Frees a small object into a cache that has room, as most calls do; false, and
+    /// nothing has happened, if [`Self::free`] is needed, or the pointer is wrong.
+    ///
+    /// # Safety
+    /// If it is an object, nobody uses it any more.
+    #[inline]
+    pub unsafe fn free_to(&self, cache: &mut ThreadCache, object: *mut u8) -> bool {
+        let addr = object.addr();
+        self.class_at(addr).is_some_and(|class| cache.push(class, addr))
     }
 
     /// Frees an object without touching it.
     ///
     /// # Errors
-    /// See [`FreeError`]. An object in a thread's cache is taken for allocated: a
-    /// double free of it is found at once only if it was the last one freed, else when
-    /// both have been flushed.
+    /// See [`FreeError`]. An object in a thread's cache is taken for allocated: a double
+    /// free of it is found at once if it was among the last freed of its size, else when
+    /// the bin is full or both have been flushed.
     ///
     /// # Safety
     /// Nobody uses the object any more.
     #[inline]
     pub unsafe fn free(&self, cache: Option<&mut ThreadCache>, object: *mut u8) -> Result<(), FreeError> {
         let addr = object.addr();
+        match (self.class_at(addr), cache) {
+            (Some(class), Some(cache)) => {
+                if cache.push(class, addr) {
+                    return Ok(());
+                }
+                self.free_to_full(cache, class, addr)
+            }
+            (Some(class), None) => self.give_back(class, &[addr]),
+            (None, _) => self.free_other(addr),
+        }
+    }
+
+    #[cold]
+    fn free_other(&self, addr: usize) -> Result<(), FreeError> {
         let span = self.span_of(addr)?;
         match &span.kind {
-            Kind::Small(small) => self.free_small(cache, span, small, addr),
+            Kind::Small(_) => Err(self.diagnose(addr)),
             Kind::Large(large) => self.free_large(span, large, addr),
         }
     }
@@ -316,12 +462,7 @@ impl<S: PageSource> Heap<S> {
         size: usize,
     ) -> Result<*mut u8, FreeError> {
         let span = self.span_of(object.addr())?;
-        let old = self.usable_size(object.addr()).ok_or(match &span.kind {
-            Kind::Small(small) if small.object_at(object.addr() - span.start).is_some() => {
-                FreeError::AlreadyFree
-            }
-            _ => FreeError::NotAnObject,
-        })?;
+        let old = self.usable_size(object.addr()).ok_or_else(|| self.diagnose(object.addr()))?;
         if size > isize::MAX as usize {
             return Ok(null_mut());
         }
@@ -332,6 +473,11 @@ impl<S: PageSource> Heap<S> {
         };
         if stays {
             return Ok(object);
+        }
+        if let Kind::Large(large) = &span.kind
+            && size > old
+        {
+            return Ok(self.move_large(span, large, size).unwrap_or(null_mut()));
         }
         let new = if size > LARGEST_SMALL && size > old {
             ptr::with_exposed_provenance_mut(self.alloc_with_headroom(size).unwrap_or(0))
@@ -377,21 +523,37 @@ impl<S: PageSource> Heap<S> {
             spans: self.spans.load(Ordering::Relaxed),
             span_bytes: self.span_bytes.load(Ordering::Relaxed),
             metadata_bytes: self.metadata.load(Ordering::Relaxed),
+            kept_bytes: self.dirty.with(|dirty| dirty.units() * UNIT),
+            large_objects: self.large_objects.load(Ordering::Relaxed),
+            large_bytes: self.large_bytes.load(Ordering::Relaxed),
         }
+    }
+
+    /// Of the classes that have spans, in the order of their sizes. Each class is counted
+    /// at an instant of its own.
+    pub fn class_stats(&self) -> impl Iterator<Item = ClassStats> + '_ {
+        let counts = self.classes.iter().map(|class| class.with(|shelves| (shelves.spans, shelves.used)));
+        let classes = counts.zip(&GEOMETRY).map(|((spans, used), geometry)| ClassStats {
+            size: geometry.size as usize,
+            spans,
+            used,
+            free: spans * geometry.objects as usize - used,
+        });
+        classes.filter(|class| class.spans > 0)
     }
 
     /// Takes every lock, so that a fork finds the heap whole.
     pub fn lock_for_fork(&self) {
         self.start.lock_for_fork();
         self.classes.iter().for_each(Locked::lock_for_fork);
-        self.warm.lock_for_fork();
+        self.dirty.lock_for_fork();
         self.extents.lock_for_fork();
     }
 
     /// Ends [`Self::lock_for_fork`], in parent and child.
     pub fn unlock_after_fork(&self) {
         self.extents.unlock_after_fork();
-        self.warm.unlock_after_fork();
+        self.dirty.unlock_after_fork();
         self.classes.iter().rev().for_each(Locked::unlock_after_fork);
         self.start.unlock_after_fork();
     }

@@ -1,44 +1,60 @@
+#![expect(unsafe_code, reason = "copies objects")]
 //! Objects that are spans of their own.
 
 use crate::class::UNIT;
 use crate::heap::{Contents, FreeError, Heap, PAGE};
 use crate::source::PageSource;
 use crate::span::{Kind, Large, Span};
-use crate::warm::{Warm, large};
+use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// An object that had to move to grow gets this many times its size of address space,
 /// so that it grows in place from then on. Addresses are plentiful.
 const HEADROOM: usize = 4;
+/// An object that shrinks by less than one part in so many stays as it is: giving the
+/// rest back would cost a system call, and growing again a fault.
+const SLACK: usize = 8;
+/// Objects at least so long are moved page by page, where the source can: a shorter one
+/// is copied in the time that the kernel takes.
+const RELOCATED: usize = 512 << 10;
 
 impl<S: PageSource> Heap<S> {
     /// A large object.
     pub(crate) fn alloc_large(&self, size: usize, align: usize, contents: Contents) -> Option<usize> {
         let len = size.max(1).checked_next_multiple_of(PAGE)?;
-        if contents == Contents::Any
-            && align <= UNIT
-            && let Some(span) = self.warm.with(|warm| warm.take(len))
-        {
-            self.in_use.fetch_add(large(span).len.load(Relaxed), Relaxed);
-            self.tell(span, 1);
-            return Some(span.start);
-        }
-        self.place(len, len.div_ceil(UNIT), (align / UNIT).max(1))
+        Some(self.place(len, len.div_ceil(UNIT), (align / UNIT).max(1), contents)?.start)
     }
 
     /// A large object that will grow.
     pub(crate) fn alloc_with_headroom(&self, size: usize) -> Option<usize> {
-        let len = size.checked_next_multiple_of(PAGE)?;
-        let units = len.div_ceil(UNIT);
-        self.place(len, units.checked_mul(HEADROOM)?, 1).or_else(|| self.place(len, units, 1))
+        Some(self.place_with_headroom(size, Contents::Any)?.start)
     }
 
-    fn place(&self, len: usize, units: usize, align: usize) -> Option<usize> {
-        let start = self.carve(units, align, len)?;
+    fn place_with_headroom(&self, size: usize, contents: Contents) -> Option<&'static Span> {
+        let len = size.checked_next_multiple_of(PAGE)?;
+        let units = len.div_ceil(UNIT);
+        // What it may grow into must read as zeros, as what has never been used.
+        let roomy = self.place(len, units.checked_mul(HEADROOM)?, 1, Contents::Zero);
+        roomy.or_else(|| self.place(len, units, 1, contents))
+    }
+
+    fn place(&self, len: usize, units: usize, align: usize, contents: Contents) -> Option<&'static Span> {
+        let start = self.carve(units, align, len, contents)?;
         let large = Large { len: AtomicUsize::new(len), units: AtomicUsize::new(units) };
-        self.in_use.fetch_add(len, Relaxed);
-        self.enter(Span { start, kind: Kind::Large(large) }, 1, len);
-        Some(start)
+        self.count_large(1, len);
+        Some(self.enter(start, Kind::Large(large), 1, len))
+    }
+
+    fn count_large(&self, objects: usize, bytes: usize) {
+        self.in_use.fetch_add(bytes, Relaxed);
+        self.large_bytes.fetch_add(bytes, Relaxed);
+        self.large_objects.fetch_add(objects, Relaxed);
+    }
+
+    fn uncount_large(&self, objects: usize, bytes: usize) {
+        self.in_use.fetch_sub(bytes, Relaxed);
+        self.large_bytes.fetch_sub(bytes, Relaxed);
+        self.large_objects.fetch_sub(objects, Relaxed);
     }
 
     pub(crate) fn free_large(
@@ -51,32 +67,41 @@ impl<S: PageSource> Heap<S> {
             return Err(FreeError::NotAnObject);
         }
         if !self.untell(span, 1) {
-            return Err(FreeError::AlreadyFree);
+            return Err(FreeError::AlreadyFree(addr));
         }
-        self.in_use.fetch_sub(large.len.load(Relaxed), Relaxed);
-        if !self.warm.with(|warm| warm.keep(span)) {
-            self.drop_large(span);
-            return Ok(());
-        }
-        while let Some(excess) = self.warm.with(Warm::take_excess) {
-            self.drop_large(excess);
-        }
+        let (len, units) = (large.len.load(Relaxed), large.units.load(Relaxed));
+        let used = len.div_ceil(UNIT);
+        self.uncount_large(1, len);
+        self.end_span(span, len);
+        self.uncarve(addr + used * UNIT, units - used);
+        self.uncarve_used(addr, used);
         Ok(())
     }
 
-    fn drop_large(&self, span: &'static Span) {
-        let large = large(span);
-        self.drop_span(span, large.units.load(Relaxed), large.len.load(Relaxed));
-    }
-
-    /// Drops the free large objects that are kept; whether there were any.
-    pub(crate) fn cool(&self) -> bool {
-        let mut dropped = false;
-        while let Some(span) = self.warm.with(Warm::take_oldest) {
-            self.drop_large(span);
-            dropped = true;
+    /// Moves a large object to where there is room for `size` bytes, which are more: its
+    /// pages if that can be, else its bytes. None, and nothing has changed, when there is
+    /// no memory.
+    pub(crate) fn move_large(&self, span: &'static Span, large: &Large, size: usize) -> Option<*mut u8> {
+        let new = self.place_with_headroom(size, Contents::Zero)?.start;
+        let (start, len, units) = (span.start, large.len.load(Relaxed), large.units.load(Relaxed));
+        let used = len.div_ceil(UNIT);
+        let relocated = len >= RELOCATED && self.source.relocate(start, new, used * UNIT);
+        let to: *mut u8 = ptr::with_exposed_provenance_mut(new);
+        if !relocated {
+            // SAFETY: two objects, both at least so long; the old one is the caller's to
+            // give up, the new one nobody else's yet.
+            unsafe { ptr::copy_nonoverlapping(ptr::with_exposed_provenance(start), to, len) };
         }
-        dropped
+        self.untell(span, 1);
+        self.uncount_large(1, len);
+        self.end_span(span, len);
+        self.uncarve(start + used * UNIT, units - used);
+        if relocated {
+            self.uncarve(start, used);
+        } else {
+            self.uncarve_used(start, used);
+        }
+        Some(to)
     }
 
     /// Changes a large object's size in place; false, and nothing has changed, when
@@ -85,13 +110,16 @@ impl<S: PageSource> Heap<S> {
         let Some(wanted) = size.checked_next_multiple_of(PAGE) else { return false };
         let len = large.len.load(Relaxed);
         if wanted <= len {
-            self.shrink(span, large, len, wanted);
+            if (len - wanted) * SLACK > len {
+                self.shrink(span, large, len, wanted);
+            }
             return true;
         }
         if !self.source.promise(wanted - len) {
             return false;
         }
         let (units, needed) = (large.units.load(Relaxed), wanted.div_ceil(UNIT));
+        // Up to the end of its last unit it has had; what follows reads as zeros.
         if needed > units {
             if !self.carve_at(span.start + units * UNIT, needed - units) {
                 self.source.renounce(wanted - len);
@@ -100,19 +128,17 @@ impl<S: PageSource> Heap<S> {
             large.units.store(needed, Relaxed);
         }
         large.len.store(wanted, Relaxed);
-        self.in_use.fetch_add(wanted - len, Relaxed);
+        self.count_large(0, wanted - len);
         self.span_bytes.fetch_add(wanted - len, Relaxed);
         true
     }
 
     fn shrink(&self, span: &Span, large: &Large, len: usize, wanted: usize) {
-        if wanted == len {
-            return;
-        }
-        self.source.discard(span.start + wanted, len - wanted);
+        // To the end of the unit: what was allocated there may never have been zero.
+        self.source.discard(span.start + wanted, len.next_multiple_of(UNIT) - wanted);
         self.source.renounce(len - wanted);
         large.len.store(wanted, Relaxed);
-        self.in_use.fetch_sub(len - wanted, Relaxed);
+        self.uncount_large(0, len - wanted);
         self.span_bytes.fetch_sub(len - wanted, Relaxed);
         let (units, kept) = (large.units.load(Relaxed), wanted.div_ceil(UNIT) * HEADROOM);
         if units > kept {

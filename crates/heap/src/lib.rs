@@ -14,18 +14,26 @@
 //! 2. an empty bin is filled, under the class's lock, from the fullest span with room,
 //!    lowest address first, so that sparse spans get the chance to empty;
 //! 3. without such a span one is taken from the extents, under their lock;
-//! 4. larger: a span of its own, one freed a moment ago or else from the extents.
+//! 4. larger: a span of its own. Its units, and a small span's, are such as were freed a
+//!    moment ago and still have their pages, or else come from the extents.
 //!
 //! **Invariant: what is in the extents reads as zeros.** Everything is discarded before
 //! it returns there, so large zeroed allocations clear nothing.
 //!
-//! Lock order: the start lock, then one class, then the warm spans, then the extents.
+//! **Invariant: what is free and kept is bounded**: 5.5 MiB of units with their pages, half
+//! as much as is in use besides while memory is not scarce; 512 KiB of empty spans; 128 objects
+//! of a class in a thread's cache, and of large ones at most 128 KiB or eight. Where most
+//! of the memory held is free, caches are emptied, as they hold back whole spans.
+//!
+//! Lock order: the start lock, then one class, then the units that keep their pages, then
+//! the extents.
 //! Only [`Heap::lock_for_fork`] holds more than one class, or the last two together.
 
 mod anonymous;
 mod bitmap;
 mod cache;
 mod class;
+mod dirty;
 mod extents;
 mod family;
 mod heap;
@@ -36,7 +44,7 @@ mod small;
 mod source;
 mod span;
 mod teardown;
-mod warm;
+mod unused;
 
 pub use anonymous::Anonymous;
 pub use cache::ThreadCache;
@@ -47,5 +55,5 @@ pub use family::{
     FamilyInfo, FamilyStats, Json, Layout, Lent, Location, ObjectCache, Options, OptionsError, Owned,
     PageInfo, RegisterError, UsageReport, Violation, Walk,
 };
-pub use heap::{FreeError, Heap, HeapStats};
+pub use heap::{ClassStats, FreeError, Heap, HeapStats};
 pub use source::PageSource;

@@ -22,6 +22,12 @@ impl<T> Locked<T> {
         self.lock.hold(|| work(unsafe { &mut *self.value.get() }))
     }
 
+    /// The same without waiting: none if somebody else is in.
+    pub(crate) fn try_with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
+        // SAFETY: as above.
+        self.lock.try_hold(|| work(unsafe { &mut *self.value.get() }))
+    }
+
     /// Keeps everybody out, over a fork.
     pub(crate) fn lock_for_fork(&self) {
         self.lock.lock();

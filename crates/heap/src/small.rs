@@ -1,12 +1,19 @@
 //! Objects that have a class.
 
 use crate::cache::{BIN, ThreadCache};
-use crate::class::{UNIT, class_size, span_len};
-use crate::heap::{FreeError, Heap};
+use crate::class::{GEOMETRY, UNIT, class_size, span_len};
+use crate::heap::{Contents, FreeError, Heap, PAGE};
 use crate::shelves::{Shelves, small};
 use crate::source::PageSource;
 use crate::span::{Kind, Small, Span};
 use core::sync::atomic::Ordering::Relaxed;
+
+/// Empty spans that classes keep, in bytes, together.
+const EMPTY_BYTES: usize = 512 << 10;
+/// Objects in threads' caches hold whole spans back. Where less than one byte of so many
+/// is in use, in a heap at least so large, nothing is kept in caches.
+const SPARSE_PART: usize = 8;
+const SPARSE_BYTES: usize = 4 << 20;
 
 impl<S: PageSource> Heap<S> {
     /// Fills the empty bin of a class, as far as memory allows.
@@ -28,14 +35,18 @@ impl<S: PageSource> Heap<S> {
         let filled = self.classes[class].with(|shelves| {
             let mut filled = 0;
             while filled < places.len() {
-                let Some(span) = shelves.fullest().or_else(|| self.add_span(shelves, class)) else { break };
-                let (small, before) = (small(span), filled);
-                small.bitmap.take(|object| {
+                let Some(span) = self.choose(shelves).or_else(|| self.add_span(shelves, class)) else {
+                    break;
+                };
+                let (small, bitmap) = span.small().expect("of a class");
+                let before = filled;
+                bitmap.take(|object| {
                     places[filled] = span.start + object * size;
                     filled += 1;
                     filled < places.len()
                 });
-                let emptied = shelves.change(span, small.used.load(Relaxed) + (filled - before) as u32);
+                let used = small.used.load(Relaxed) + (filled - before) as u32;
+                let emptied = self.change(shelves, span, used);
                 debug_assert!(emptied.is_none() && filled > before, "spans on shelves have room");
             }
             filled
@@ -44,60 +55,102 @@ impl<S: PageSource> Heap<S> {
         filled
     }
 
+    /// The fullest span with room; where memory is scarce one whose next object is in RAM,
+    /// if there is such a one.
+    fn choose(&self, shelves: &Shelves) -> Option<&'static Span> {
+        if !self.source.is_scarce() {
+            return shelves.fullest();
+        }
+        shelves.fullest_of(|span| {
+            let (small, bitmap) = span.small().expect("of a class");
+            let lowest = bitmap.lowest_free().unwrap_or(0);
+            self.source.is_resident((span.start + lowest * class_size(small.class)) / PAGE * PAGE)
+        })
+    }
+
     fn add_span(&self, shelves: &mut Shelves, class: usize) -> Option<&'static Span> {
         let len = span_len(class);
-        let span = Span { start: self.carve(len / UNIT, 1, len)?, kind: Kind::Small(Small::new(class)) };
-        let span = self.enter(span, len / UNIT, len);
+        let start = self.carve(len / UNIT, 1, len, Contents::Any)?;
+        let span = self.enter(start, Kind::Small(Small::new(class)), len / UNIT, len);
+        self.empty_bytes.fetch_add(len, Relaxed);
         shelves.add(span);
         Some(span)
     }
 
-    #[inline]
-    pub(crate) fn free_small(
-        &self,
-        cache: Option<&mut ThreadCache>,
-        span: &'static Span,
-        small: &Small,
-        addr: usize,
-    ) -> Result<(), FreeError> {
-        let object = small.object_at(addr - span.start).ok_or(FreeError::NotAnObject)?;
-        if !small.bitmap.is_taken(object) {
-            return Err(FreeError::AlreadyFree);
+    /// The number of a span's used objects changes; a span that is to be dropped.
+    fn change(&self, shelves: &mut Shelves, span: &'static Span, used: u32) -> Option<&'static Span> {
+        let before = shelves.has_empty();
+        let emptied = shelves.change(span, used);
+        let len = || span_len(small(span).class);
+        match (before, shelves.has_empty()) {
+            (false, true) if self.empty_bytes.fetch_add(len(), Relaxed) + len() > EMPTY_BYTES => {
+                self.take_empty(shelves)
+            }
+            (true, false) => {
+                self.empty_bytes.fetch_sub(len(), Relaxed);
+                emptied
+            }
+            _ => emptied,
         }
-        let class = small.class;
-        let Some(cache) = cache else { return self.give_back(class, &[addr]) };
-        if cache.is_last(class, addr) {
-            return Err(FreeError::AlreadyFree);
-        }
-        if cache.push(class, addr) {
-            return Ok(());
-        }
-        self.make_room_and_push(cache, class, addr)
     }
 
+    /// The empty span of a class, which is to be dropped.
+    fn take_empty(&self, shelves: &mut Shelves) -> Option<&'static Span> {
+        let span = shelves.take_empty()?;
+        self.empty_bytes.fetch_sub(span_len(small(span).class), Relaxed);
+        Some(span)
+    }
+
+    /// Frees an object whose bin is full, or seems to hold it already.
     #[cold]
-    fn make_room_and_push(
+    pub(crate) fn free_to_full(
         &self,
         cache: &mut ThreadCache,
         class: usize,
         addr: usize,
     ) -> Result<(), FreeError> {
+        if cache.holds(class, addr) {
+            return Err(FreeError::AlreadyFree(addr));
+        }
+        if self.is_sparse(cache) {
+            let flushed = self.flush(cache);
+            cache.close();
+            return flushed.and(self.give_back(class, &[addr]));
+        }
         let result = cache.make_room(class, |older| self.give_back(class, older));
         let pushed = cache.push(class, addr);
         debug_assert!(pushed, "there is room now");
         result
     }
 
+    /// Whether most of what is held is free, or in this cache.
+    fn is_sparse(&self, cache: &ThreadCache) -> bool {
+        let (held, in_use) = (self.span_bytes.load(Relaxed), self.in_use.load(Relaxed));
+        held > SPARSE_BYTES
+            && in_use < held / 2
+            && in_use.saturating_sub(cache.kept_bytes()) < held / SPARSE_PART
+    }
+
     /// Returns objects of a class, at most a binful, to their spans; drops the spans
     /// that empty, but for one.
     pub(crate) fn give_back(&self, class: usize, objects: &[usize]) -> Result<(), FreeError> {
+        if objects.is_empty() {
+            return Ok(());
+        }
         let (mut result, mut freed) = (Ok(()), 0);
         let mut emptied = [None; BIN];
         self.classes[class].with(|shelves| {
-            for (addr, emptied) in objects.iter().zip(&mut emptied) {
-                match self.give_back_one(shelves, class, *addr) {
-                    Ok(span) => (*emptied, freed) = (span, freed + 1),
-                    Err(error) => result = Err(error),
+            let mut rest = objects;
+            for emptied in &mut emptied {
+                let Some(first) = rest.first() else { break };
+                let run;
+                (run, rest) = self.give_back_run(class, *first, rest, &mut result);
+                let Some((span, count)) = run else { continue };
+                freed += count as usize;
+                *emptied = self.change(shelves, span, small(span).used.load(Relaxed) - count);
+                // Under the class's lock, so that no double free finds it any more.
+                if let Some(span) = *emptied {
+                    self.untell(span, span_len(class) / UNIT);
                 }
             }
         });
@@ -106,40 +159,56 @@ impl<S: PageSource> Heap<S> {
         result
     }
 
-    fn give_back_one(
+    /// Frees the first of `objects`, and those of the same span that follow it: the span,
+    /// how many they were, and the others. An object that is none any more is an error and
+    /// is passed over.
+    #[inline]
+    fn give_back_run<'a>(
         &self,
-        shelves: &mut Shelves,
         class: usize,
-        addr: usize,
-    ) -> Result<Option<&'static Span>, FreeError> {
+        first: usize,
+        objects: &'a [usize],
+        result: &mut Result<(), FreeError>,
+    ) -> (Option<(&'static Span, u32)>, &'a [usize]) {
         // It was an object when it was freed; if it no longer is, its span went when it
         // was freed another time.
-        let span = self.span_of(addr).map_err(|_| FreeError::AlreadyFree)?;
-        let Kind::Small(small) = &span.kind else { return Err(FreeError::AlreadyFree) };
-        let object = small.object_at(addr - span.start).filter(|_| small.class == class);
-        if !object.is_some_and(|object| small.bitmap.free(object)) {
-            return Err(FreeError::AlreadyFree);
+        let span = self.span_of(first).ok();
+        let Some((span, (_, bitmap))) =
+            span.and_then(|span| Some((span, span.small().filter(|(small, _)| small.class == class)?)))
+        else {
+            *result = Err(FreeError::AlreadyFree(first));
+            return (None, &objects[1..]);
+        };
+        let (geometry, len) = (&GEOMETRY[class], span_len(class));
+        let (mut count, mut seen) = (0, 0);
+        for addr in objects {
+            let offset = addr.wrapping_sub(span.start);
+            if offset >= len {
+                break;
+            }
+            seen += 1;
+            if geometry.object_at(offset).is_some_and(|object| bitmap.free(object)) {
+                count += 1;
+            } else {
+                *result = Err(FreeError::AlreadyFree(*addr));
+            }
         }
-        let emptied = shelves.change(span, small.used.load(Relaxed) - 1);
-        // Under the class's lock, so that no double free finds it any more.
-        if let Some(span) = emptied {
-            self.untell(span, span_len(small.class) / UNIT);
-        }
-        Ok(emptied)
+        ((count > 0).then_some((span, count)), &objects[seen..])
     }
 
     fn drop_small(&self, span: &'static Span) {
-        let len = span_len(small(span).class);
-        self.drop_span(span, len / UNIT, len);
+        let (start, len) = (span.start, span_len(small(span).class));
+        self.end_span(span, len);
+        self.uncarve_used(start, len / UNIT);
     }
 
-    /// Drops the empty spans and free large objects that are kept at hand; whether
-    /// there were any. What threads keep stays.
+    /// Drops the empty spans and the pages of free units that are kept; whether there
+    /// were any. What threads keep stays.
     pub fn trim(&self) -> bool {
-        let mut dropped = self.cool();
+        let mut dropped = false;
         for class in &self.classes {
             let empty = class.with(|shelves| {
-                shelves.take_empty().inspect(|span| {
+                self.take_empty(shelves).inspect(|span| {
                     self.untell(span, span_len(small(span).class) / UNIT);
                 })
             });
@@ -148,6 +217,6 @@ impl<S: PageSource> Heap<S> {
                 dropped = true;
             }
         }
-        dropped
+        self.cool() || dropped
     }
 }

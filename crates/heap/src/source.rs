@@ -25,6 +25,26 @@ pub unsafe trait PageSource: Sync {
 
     /// Drops the contents of whole pages, without touching them.
     fn discard(&self, addr: usize, len: usize);
+
+    /// Moves the pages of the `len` bytes at `from` to `to`, both within what is usable and
+    /// apart: what was at `from` is at `to` then, and `from` reads as zeros. False, and
+    /// nothing has changed, where that is not possible or does not pay.
+    fn relocate(&self, from: usize, to: usize, len: usize) -> bool {
+        let _ = (from, to, len);
+        false
+    }
+
+    /// Whether what is in memory and not needed takes place from what is.
+    fn is_scarce(&self) -> bool {
+        false
+    }
+
+    /// Whether a touch on the page at `addr` is likely to cost no transfer. Called under a
+    /// lock of the heap, where memory is scarce.
+    fn is_resident(&self, addr: usize) -> bool {
+        let _ = addr;
+        true
+    }
 }
 
 // SAFETY: as the source's.
@@ -48,5 +68,17 @@ unsafe impl<S: PageSource> PageSource for &S {
 
     fn discard(&self, addr: usize, len: usize) {
         (**self).discard(addr, len);
+    }
+
+    fn relocate(&self, from: usize, to: usize, len: usize) -> bool {
+        (**self).relocate(from, to, len)
+    }
+
+    fn is_scarce(&self) -> bool {
+        (**self).is_scarce()
+    }
+
+    fn is_resident(&self, addr: usize) -> bool {
+        (**self).is_resident(addr)
     }
 }

@@ -1,15 +1,22 @@
+#![expect(unsafe_code, reason = "spans are followed in memory by their bits")]
 //! Spans: runs of units that hold the objects of one class, or one large object.
 
-use crate::bitmap::Bitmap;
-use crate::class::{UNIT, class_size, span_len};
-use core::sync::atomic::{AtomicU32, AtomicUsize};
+use crate::bitmap::{Bitmap, words_for};
+use crate::class::{CLASSES, GEOMETRY, MOST_UNITS, UNIT, span_len};
+use core::ptr;
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 
-/// One run of units, from `start`.
+/// One run of units, from `start`. In memory, the bits of a small one follow: a free
+/// finds them from the span's address alone.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Span {
     pub(crate) start: usize,
     pub(crate) kind: Kind,
 }
+
+const _: () = assert!(size_of::<Span>() == 64);
 
 /// What it holds.
 #[derive(Debug)]
@@ -23,13 +30,11 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Small {
     pub(crate) class: usize,
-    pub(crate) objects: u32,
-    /// 2^36 by the objects' size, rounded up.
-    reciprocal: u64,
     pub(crate) used: AtomicU32,
-    /// Its place on its shelf.
+    /// Its shelf, and its place there.
+    pub(crate) shelf: AtomicU8,
     pub(crate) place: AtomicU32,
-    pub(crate) bitmap: Bitmap,
+    hint: AtomicU32,
 }
 
 /// One object at the start. Only its user's calls change it.
@@ -41,58 +46,189 @@ pub(crate) struct Large {
     pub(crate) units: AtomicUsize,
 }
 
-const RECIPROCAL_BITS: u32 = 36;
-// With n < 2^20 the product's error, n / 2^36, stays below 1/size: the division is exact.
-const _: () = assert!(8 * UNIT < 1 << 20 && crate::class::LARGEST_SMALL < 1 << 16);
-
 impl Small {
     pub(crate) fn new(class: usize) -> Self {
-        let objects = span_len(class) / class_size(class);
-        Self {
-            class,
-            objects: objects as u32,
-            reciprocal: (1 << RECIPROCAL_BITS) / class_size(class) as u64 + 1,
-            used: AtomicU32::new(0),
-            place: AtomicU32::new(0),
-            bitmap: Bitmap::new(objects),
-        }
+        let zero = || AtomicU32::new(0);
+        Self { class, used: zero(), shelf: AtomicU8::new(0), place: zero(), hint: zero() }
     }
 
-    /// The object that begins at `offset` in the span; none if none does.
-    #[inline]
-    pub(crate) fn object_at(&self, offset: usize) -> Option<usize> {
-        let object = ((offset as u64 * self.reciprocal) >> RECIPROCAL_BITS) as usize;
-        (object * class_size(self.class) == offset && object < self.objects as usize).then_some(object)
+    /// Objects that it has room for.
+    pub(crate) fn objects(&self) -> u32 {
+        GEOMETRY[self.class].objects
+    }
+}
+
+impl Kind {
+    /// The span's bytes in memory, and its bits'.
+    fn layout(&self) -> Layout {
+        let words = match self {
+            Self::Small(small) => words_for(small.objects() as usize),
+            Self::Large(_) => 0,
+        };
+        let bits = Layout::array::<AtomicU64>(words).expect("a few words");
+        // A multiple of the alignment of words is where they begin: right behind.
+        Layout::new::<Span>().extend(bits).expect("a few words").0
     }
 }
 
 impl Span {
+    /// A span in memory of its own, which [`Self::end`] gives back.
+    pub(crate) fn begin(start: usize, kind: Kind) -> &'static Self {
+        let layout = kind.layout();
+        // SAFETY: the layout is not empty and has a span at its start; what follows is
+        // zero, as bits begin.
+        let span: &'static Self = unsafe {
+            let span = alloc_zeroed(layout).cast::<Self>();
+            if span.is_null() {
+                handle_alloc_error(layout);
+            }
+            span.write(Self { start, kind });
+            // Read again from the table, and where its bits are.
+            _ = span.expose_provenance();
+            &*span
+        };
+        if let Some((small, bitmap)) = span.small() {
+            bitmap.begin(small.objects() as usize);
+        }
+        span
+    }
+
+    /// Gives its memory back.
+    ///
+    /// # Safety
+    /// Nobody uses it any more.
+    pub(crate) unsafe fn end(&'static self) {
+        let layout = self.kind.layout();
+        let span: *mut Self = ptr::with_exposed_provenance_mut(ptr::from_ref(self).addr());
+        // SAFETY: made by `begin` with this layout; the caller has the last reference.
+        unsafe { dealloc(span.cast(), layout) };
+    }
+
+    /// What it is, and which objects are allocated, if they are small.
+    #[inline]
+    pub(crate) fn small(&self) -> Option<(&Small, Bitmap<'_>)> {
+        match &self.kind {
+            Kind::Small(small) => {
+                let words = words_for(small.objects() as usize);
+                // SAFETY: a span of small objects is followed by that many words.
+                let words = unsafe { core::slice::from_raw_parts(first_word(ptr::from_ref(self)), words) };
+                Some((small, Bitmap { words, hint: &small.hint }))
+            }
+            Kind::Large(_) => None,
+        }
+    }
+
     /// Bytes of metadata, the unit table's included.
     pub(crate) fn metadata_bytes(&self) -> usize {
-        size_of::<Self>()
-            + match &self.kind {
-                Kind::Small(small) => {
-                    small.bitmap.bytes() + span_len(small.class) / UNIT * size_of::<usize>()
-                }
-                Kind::Large(_) => size_of::<usize>(),
-            }
+        let units = match &self.kind {
+            Kind::Small(small) => span_len(small.class) / UNIT,
+            Kind::Large(_) => 1,
+        };
+        self.kind.layout().size() + units * size_of::<Entry>()
+    }
+}
+
+fn first_word(span: *const Span) -> *const AtomicU64 {
+    ptr::with_exposed_provenance(span.addr() + size_of::<Span>())
+}
+
+/// What the unit table says of a unit: the span's address in bits 0 to 47, the unit's
+/// number in it in bits 48 to 55; in bits 56 to 63 its class plus 1, [`LARGE`], or 0 if
+/// there is no span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry(pub(crate) u64);
+
+const ADDRESS_BITS: u32 = 48;
+const KIND_BIT: u32 = 56;
+/// The kind of large objects' spans.
+const LARGE: u64 = 0xff;
+const _: () = assert!(CLASSES < LARGE as usize && MOST_UNITS < 1 << (KIND_BIT - ADDRESS_BITS));
+
+impl Entry {
+    pub(crate) const NONE: Self = Self(0);
+
+    /// For the unit of this number of a span.
+    pub(crate) fn new(span: &'static Span, unit: usize) -> Self {
+        let kind = match &span.kind {
+            Kind::Small(small) => small.class as u64 + 1,
+            Kind::Large(_) => LARGE,
+        };
+        let address = ptr::from_ref(span).addr() as u64;
+        debug_assert!(address >> ADDRESS_BITS == 0 && unit < MOST_UNITS);
+        Self(kind << KIND_BIT | (unit as u64) << ADDRESS_BITS | address)
+    }
+
+    /// The class of small objects; something that is none otherwise.
+    #[inline]
+    pub(crate) fn class(self) -> usize {
+        ((self.0 >> KIND_BIT) as usize).wrapping_sub(1)
+    }
+
+    /// The unit's number in its span.
+    #[inline]
+    pub(crate) fn unit(self) -> usize {
+        (self.0 >> ADDRESS_BITS) as u8 as usize
+    }
+
+    fn address(self) -> usize {
+        (self.0 & ((1 << ADDRESS_BITS) - 1)) as usize
+    }
+
+    /// The span.
+    ///
+    /// # Safety
+    /// It has not ended.
+    #[inline]
+    pub(crate) unsafe fn span(self) -> Option<&'static Span> {
+        let span: *const Span = ptr::with_exposed_provenance(self.address());
+        // SAFETY: null, or the caller's contract.
+        unsafe { span.as_ref() }
+    }
+
+    /// Whether an object of the span is allocated.
+    ///
+    /// # Safety
+    /// The span has not ended, is of small objects, and has room for this one.
+    #[inline]
+    pub(crate) unsafe fn is_taken(self, object: usize) -> bool {
+        let words = first_word(ptr::without_provenance(self.address()));
+        // SAFETY: within the words that follow the span, by the caller's contract.
+        let word = unsafe { &*words.add(object / 64) };
+        word.load(core::sync::atomic::Ordering::Relaxed) >> (object % 64) & 1 != 0
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::class::CLASSES;
 
     #[test]
-    fn only_starts_of_objects_are_objects() {
+    fn bits_follow_their_span_and_entries_find_both() {
         for class in 0..CLASSES {
-            let (small, size) = (Small::new(class), class_size(class));
-            for offset in 0..span_len(class) {
-                let expected =
-                    (offset % size == 0 && offset + size <= span_len(class)).then_some(offset / size);
-                assert_eq!(small.object_at(offset), expected, "offset {offset}, size {size}");
+            let span = Span::begin(7 << 20, Kind::Small(Small::new(class)));
+            let (small, bitmap) = span.small().expect("small");
+            let objects = small.objects() as usize;
+            let mut taken = 0;
+            bitmap.take(|object| {
+                assert_eq!(object, taken);
+                taken += 1;
+                true
+            });
+            assert_eq!(taken, objects);
+            assert!(bitmap.free(objects - 1));
+            for unit in 0..span_len(class) / UNIT {
+                let entry = Entry::new(span, unit);
+                assert_eq!((entry.class(), entry.unit()), (class, unit));
+                // SAFETY: it has not ended, and the objects are its own.
+                unsafe {
+                    assert!(entry.span().is_some_and(|found| ptr::eq(found, span)));
+                    assert!(!entry.is_taken(objects - 1) && (objects == 1 || entry.is_taken(0)));
+                }
             }
+            // SAFETY: used by nobody.
+            unsafe { span.end() };
         }
+        // SAFETY: there is none.
+        assert!(Entry::NONE.class() >= CLASSES && unsafe { Entry::NONE.span() }.is_none());
     }
 }

@@ -3,10 +3,8 @@
 
 use crate::class::UNIT;
 use crate::heap::Heap;
-use crate::span::Span;
-use crate::warm::Warm;
-use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use crate::span::Entry;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// What has been allocated from it ends with the source. Freed are the metadata.
 impl<S> Drop for Heap<S> {
@@ -19,28 +17,13 @@ impl<S> Drop for Heap<S> {
         let used = self.extents.with(|extents| extents.top()) - base / UNIT;
         let table = self.table.load(Ordering::Relaxed);
         // SAFETY: the table that `reserve` leaked, which nobody reads any more.
-        let table: Vec<AtomicPtr<Span>> = unsafe { Vec::from_raw_parts(table, units, units) };
-        for (unit, entry) in table[..used].iter().enumerate() {
-            let span = entry.load(Ordering::Relaxed);
-            // SAFETY: null, or a span that `enter` leaked: it is freed where its first
-            // unit is, which is the last place to name it.
-            let starts = unsafe { span.as_ref() }.is_some_and(|span| span.start == base + unit * UNIT);
-            if starts {
-                free_later(span, &table[unit..used]);
+        let table: Vec<AtomicU64> = unsafe { Vec::from_raw_parts(table, units, units) };
+        for entry in table[..used].iter().map(|entry| Entry(entry.load(Ordering::Relaxed))) {
+            // Where its first unit is entered a span is ended, and looked at nowhere else.
+            if entry != Entry::NONE && entry.unit() == 0 {
+                // SAFETY: a span that `enter` began; nobody refers to it after this.
+                unsafe { entry.span().into_iter().for_each(|span| span.end()) };
             }
         }
-        while let Some(span) = self.warm.with(Warm::take_oldest) {
-            // SAFETY: leaked by `enter`, and named by the warm spans only.
-            drop(unsafe { Box::from_raw(ptr::from_ref(span).cast_mut()) });
-        }
     }
-}
-
-/// Frees a span, and takes it out of the units after its first, where it would dangle.
-fn free_later(span: *mut Span, units: &[AtomicPtr<Span>]) {
-    for entry in units.iter().take_while(|entry| entry.load(Ordering::Relaxed) == span) {
-        entry.store(ptr::null_mut(), Ordering::Relaxed);
-    }
-    // SAFETY: leaked by `enter`; no entry names it now.
-    drop(unsafe { Box::from_raw(span) });
 }

@@ -105,17 +105,39 @@ fn wrong_frees_are_told() {
             assert_eq!(heap.realloc(None, inside, 10), Err(FreeError::NotAnObject));
             assert_eq!(heap.usable_size(inside.addr()), None);
         }
-        assert_eq!(heap.free(None, small.add(112)), Err(FreeError::AlreadyFree));
-        assert_eq!((heap.free(None, small), heap.free(None, small)), (Ok(()), Err(FreeError::AlreadyFree)));
-        assert_eq!(heap.realloc(None, small, 10), Err(FreeError::AlreadyFree));
+        let again = |object: *mut u8| Err(FreeError::AlreadyFree(object.addr()));
+        assert_eq!(heap.free(None, small.add(112)), again(small.add(112)));
+        assert_eq!((heap.free(None, small), heap.free(None, small)), (Ok(()), again(small)));
+        assert_eq!(heap.realloc(None, small, 10), Err(FreeError::AlreadyFree(small.addr())));
         assert_eq!((heap.free(None, large), heap.free(None, large)), (Ok(()), Err(FreeError::NotAnObject)));
         let mut cache = ThreadCache::new();
-        let [one, two] = [0; 2].map(|_| heap.alloc(Some(&mut cache), 100, 16));
-        assert_eq!(heap.free(Some(&mut cache), one), Ok(()));
-        assert_eq!(heap.free(Some(&mut cache), one), Err(FreeError::AlreadyFree));
-        assert_eq!((heap.free(Some(&mut cache), two), heap.free(Some(&mut cache), one)), (Ok(()), Ok(())));
-        assert_eq!(heap.flush(&mut cache), Err(FreeError::AlreadyFree), "found at the latest here");
+        let objects = [0; 100].map(|_| heap.alloc(Some(&mut cache), 100, 16));
+        for (index, object) in objects.iter().enumerate() {
+            assert_eq!(heap.free(Some(&mut cache), *object), Ok(()));
+            // Of the last two the cache knows; of the others where it looks when it is full.
+            for freed in &objects[index.saturating_sub(1)..=index] {
+                assert_eq!(heap.free(Some(&mut cache), *freed), again(*freed));
+            }
+        }
+        let late = heap.free(Some(&mut cache), objects[90]).and_then(|()| heap.flush(&mut cache));
+        assert_eq!(late, again(objects[90]), "found at the latest when all go back");
     }
+}
+
+/// A double free that other frees lie between: found before the memory is twice anybody's.
+#[test]
+fn a_second_free_is_found_when_the_bin_is_full() {
+    let (heap, _) = heap(Mapping::new(1 << 30));
+    let mut cache = ThreadCache::new();
+    let objects: Vec<*mut u8> = (0..1000).map(|_| heap.alloc(Some(&mut cache), 48, 16)).collect();
+    let twice = objects[0];
+    // SAFETY: wrong on purpose; nothing uses the objects.
+    let found = objects
+        .iter()
+        .chain(&[twice; 1])
+        .chain(&objects[500..])
+        .find_map(|object| unsafe { heap.free(Some(&mut cache), *object).err() });
+    assert_eq!(found, Some(FreeError::AlreadyFree(twice.addr())));
 }
 
 #[test]
@@ -162,7 +184,7 @@ fn a_refused_promise_is_null_and_changes_nothing() {
 
 #[test]
 fn a_buffer_that_was_just_freed_is_reused_with_its_pages() {
-    let (heap, source) = heap(Mapping::new(1 << 30));
+    let (heap, _source) = heap(Mapping::new(1 << 30));
     let buffer = heap.alloc(None, MIB, 16);
     // SAFETY: live, and has that many bytes; then no longer used.
     unsafe {
@@ -175,10 +197,141 @@ fn a_buffer_that_was_just_freed_is_reused_with_its_pages() {
     unsafe { heap.free(None, buffer) }.expect("freed once");
     let zero = heap.alloc_zeroed(None, MIB, 16);
     assert_ne!(zero, buffer, "a new one costs no clearing");
-    // Memory that is refused otherwise is had by dropping what is kept.
-    source.most.store(source.promised.load(Relaxed), Relaxed);
-    assert_eq!(heap.alloc(None, MIB / 2, 16), buffer);
-    assert_eq!(resident(buffer.addr(), MIB), 0);
+    // SAFETY: live.
+    unsafe { heap.free(None, zero) }.expect("freed once");
+    assert_eq!(heap.stats().kept_bytes, 2 * MIB);
+    assert!(heap.trim() && !heap.trim());
+    assert_eq!((heap.stats().kept_bytes, resident(buffer.addr(), 2 * MIB)), (0, 0));
+}
+
+/// What is kept is not in the way of what needs a place.
+#[test]
+fn kept_units_are_given_back_when_there_is_no_other_room() {
+    let (heap, _) = heap(Mapping::new(64 * MIB));
+    let blocks: Vec<*mut u8> =
+        std::iter::from_fn(|| Some(heap.alloc(None, MIB, 16)).filter(|block| !block.is_null())).collect();
+    assert_eq!(blocks.len(), 64);
+    for block in &blocks[10..12] {
+        // SAFETY: live.
+        unsafe { heap.free(None, *block) }.expect("freed once");
+    }
+    let zero = heap.alloc_zeroed(None, 2 * MIB, 16);
+    assert_eq!(zero, blocks[10]);
+}
+
+/// An object that grows where it is may take units that others have used; when it
+/// shrinks, what it gives back reads as zeros all the same.
+#[test]
+fn what_is_given_back_reads_as_zeros() {
+    let (heap, source) = heap(Mapping::new(64 * MIB));
+    for round in 0..50 {
+        let len = 70_000 + round * 10_007;
+        let (object, next) = (heap.alloc(None, len, 16), heap.alloc(None, MIB, 16));
+        // SAFETY: live, and as long.
+        unsafe {
+            object.write_bytes(1, len);
+            next.write_bytes(2, MIB);
+            heap.free(None, next).expect("freed once");
+            let grown = heap.realloc(None, object, len + 300_000).expect("live");
+            grown.write_bytes(3, len + 300_000);
+            let shrunk = heap.realloc(None, grown, 40_000).expect("live");
+            shrunk.write_bytes(4, 40_000);
+            heap.free(None, shrunk).expect("freed once");
+        }
+        let zero = heap.alloc_zeroed(None, 4 * MIB, 16);
+        // SAFETY: live, and as long.
+        let bytes = unsafe { std::slice::from_raw_parts(zero, 4 * MIB) };
+        assert!(bytes.iter().all(|byte| *byte == 0), "round {round}");
+        // SAFETY: live.
+        unsafe { heap.free(None, zero) }.expect("freed once");
+    }
+    heap.trim();
+    assert_eq!(heap.high_water(), source.base.load(Relaxed));
+}
+
+/// All sizes, in random order, and nothing but 8 MiB is left, in the heap's pages and
+/// its metadata, though threads keep objects.
+#[test]
+fn what_is_freed_is_given_back() {
+    let (heap, source) = heap(Mapping::new(1 << 30));
+    let mut cache = ThreadCache::new();
+    let mut random = 1u64;
+    let mut next = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize
+    };
+    let mut objects: Vec<(*mut u8, usize)> = Vec::new();
+    let mut bytes = 0;
+    while bytes < 200 * MIB {
+        let base = 8 << (next() % 16);
+        let size = base + next() % base;
+        let object = heap.alloc(Some(&mut cache), size, 16);
+        // SAFETY: live, and as long.
+        unsafe { object.write_bytes(1, size) };
+        objects.push((object, size));
+        bytes += size;
+    }
+    for index in (1..objects.len()).rev() {
+        objects.swap(index, next() % (index + 1));
+    }
+    let (base, top) = (source.base.load(Relaxed), heap.high_water());
+    assert!(resident(base, top - base) >= 200 * MIB / 4096);
+    for (object, _) in &objects {
+        // SAFETY: live.
+        unsafe { heap.free(Some(&mut cache), *object) }.expect("freed once");
+    }
+    let left = resident(base, top - base) * 4096;
+    assert!(
+        left <= 7 * MIB,
+        "{left} bytes are left, {} of them kept for reuse: {:?}",
+        heap.stats().kept_bytes,
+        heap.stats()
+    );
+    assert!(heap.stats().metadata_bytes + size_of::<ThreadCache>() <= MIB, "{:?}", heap.stats());
+    heap.flush(&mut cache).expect("nothing freed twice");
+}
+
+/// A page says that it is unused exactly when no object lies in it.
+#[test]
+fn unused_pages_are_those_without_objects() {
+    let (heap, source) = heap(Mapping::new(1 << 30));
+    let mut cache = ThreadCache::new();
+    let sizes = [16, 48, 200, 1500, 5000, 20_000, 40_000, 300_000];
+    let mut live: std::collections::BTreeMap<usize, usize> = Default::default();
+    let mut random = 7u64;
+    let mut next = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize
+    };
+    for round in 0..40 {
+        for _ in 0..300 {
+            let size = sizes[next() % sizes.len()];
+            let object = heap.alloc(Some(&mut cache), size, 16);
+            live.insert(object.addr(), heap.usable_size(object.addr()).expect("live"));
+        }
+        let victims: Vec<usize> = live.keys().copied().filter(|_| next() % 100 < 90 + round % 10).collect();
+        for addr in victims {
+            live.remove(&addr);
+            // SAFETY: live.
+            unsafe { heap.free(Some(&mut cache), addr as *mut u8) }.expect("freed once");
+        }
+        heap.flush(&mut cache).expect("nothing freed twice");
+        let mut used = std::collections::BTreeSet::new();
+        for (addr, size) in &live {
+            used.extend(addr / 4096..=(addr + size - 1) / 4096);
+        }
+        let base = source.base.load(Relaxed);
+        for page in (base..heap.high_water() + MIB).step_by(4096) {
+            // The first unit of a large object may say that it is used where it is not.
+            let unused = heap.is_unused(page);
+            assert!(!(unused && used.contains(&(page / 4096))), "a page with objects");
+            let beside_large = live.range(..=page).next_back().is_some_and(|(addr, size)| {
+                *size > LARGEST_SMALL && page < (addr + size).next_multiple_of(64 << 10)
+            });
+            assert!(unused || beside_large || used.contains(&(page / 4096)), "a page without objects");
+        }
+        assert!(!heap.is_unused(base - 4096) && !heap.is_unused(0));
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-/* Outcore: page families for C programs. outcore_macros.h has short names for it. */
+/* Outcore for C programs: memory larger than RAM, and page families, for which
+   outcore_macros.h has short names. */
 
 #ifndef OUTCORE_H
 #define OUTCORE_H
@@ -17,8 +18,29 @@ typedef enum oc_format {
   OC_FORMAT_JSON,
 } oc_format;
 
+// When the store's room is charged.
+typedef enum oc_commit {
+  // When pages are evicted: when none is left, nothing is lost, but RAM use may pass the
+  // budget, which is said on standard error.
+  OC_COMMIT_LAZY,
+  // When memory is handed out: what the store has no room for is refused with ENOMEM.
+  OC_COMMIT_STRICT,
+} oc_commit;
+
 // A heap of families. Heaps are independent of each other, and used from any thread.
 typedef struct oc_heap oc_heap;
+
+// What is to be paged, and where to. All zero but the budget is a good choice.
+typedef struct oc_config {
+  // How many bytes of RAM pages, and the tables about them, may take: at least 4 MiB.
+  size_t budget;
+  // The directory for a store without a name, on a disk; NULL is /var/tmp.
+  const char *store;
+  // How many bytes may go there; 0 is 64 GiB.
+  size_t store_size;
+  // One of oc_commit.
+  int commit;
+} oc_config;
 
 // A family of one heap; 0 is none.
 typedef uint32_t oc_family;
@@ -34,6 +56,36 @@ typedef struct oc_location {
   // Bytes of data in its block.
   size_t size;
 } oc_location;
+
+// How much there is of what, and what has happened. Bytes, pages or calls, as said.
+typedef struct oc_status {
+  // 1 after outcore_init, else 0, and all that follows as well.
+  int initialized;
+  // 1 after outcore_enable, 0 after outcore_disable.
+  int enabled;
+  // Bytes of RAM that may be taken.
+  size_t budget;
+  // Bytes of mappings that are paged.
+  size_t mapped;
+  // Bytes of pages that are mapped in memory.
+  size_t resident;
+  // Bytes of pages that are in memory and not mapped.
+  size_t parked;
+  // Bytes of pages that hold data and are in the store only.
+  size_t swapped;
+  // Bytes of the store that are in use.
+  size_t store_used;
+  // Faults resolved without a transfer.
+  uint64_t minor_faults;
+  // Faults that waited for the store.
+  uint64_t major_faults;
+  // Pages read from the store.
+  uint64_t swap_ins;
+  // Pages written to the store.
+  uint64_t swap_outs;
+  // Pages that were lost: touching them is SIGBUS.
+  uint64_t poisoned_pages;
+} oc_status;
 
 #ifdef __cplusplus
 extern "C" {
@@ -51,10 +103,17 @@ struct oc_heap *oc_heap_new(void);
 // other sizes.
 struct oc_heap *oc_heap_new_in_page(size_t page_size, size_t meta_size);
 
+// Makes a heap whose pages are paged, by a pager and a store of its own. NULL with errno,
+// as outcore_init.
+//
+// # Safety
+// `config` points to settings; its store is NULL or a string.
+struct oc_heap *oc_heap_new_paged(const struct oc_config *config);
+
 // Drops a heap and all that was allocated from it. NULL is left alone.
 //
 // # Safety
-// The heap was made by oc_heap_new or oc_heap_new_in_page; nobody uses it or what was
+// The heap was made by one of the functions above; nobody uses it or what was
 // allocated from it any more.
 void oc_heap_drop(struct oc_heap *heap);
 
@@ -160,6 +219,40 @@ int oc_print_usage(const struct oc_heap *heap, oc_family family, FILE *to, int f
 // # Safety
 // `heap` is NULL or a heap; `to` is an open stream.
 int oc_print_blocks(const struct oc_heap *heap, oc_family family, FILE *to, int format);
+
+// Starts the program's pager, once; nothing is paged before outcore_enable. 0, or -1 with
+// errno: EINVAL for impossible settings, EALREADY if it was started before, ENOTSUP if the
+// kernel gives no userfaultfd; what is wrong with the store's directory; or what else the
+// kernel says. oc_error tells.
+//
+// # Safety
+// `config` points to settings; its store is NULL or a string.
+int outcore_init(const struct oc_config *config);
+
+// From now on what oc_mmap gives is paged. 0, or -1 with EINVAL before outcore_init.
+int outcore_enable(void);
+
+// From now on what oc_mmap gives is the kernel's. What it gave before stays paged. 0, or -1
+// with EINVAL before outcore_init.
+int outcore_disable(void);
+
+// Says how things are now. 0; -1 with EINVAL if `status` is NULL.
+//
+// # Safety
+// `status` is NULL or may be written.
+int outcore_status(struct oc_status *status);
+
+// Pages for `length` bytes, all zero, readable and writable: paged if that is enabled. NULL
+// with EINVAL for 0 bytes, with ENOMEM if there are none, or under strict commit no room in
+// the store. Forked children have no paged mapping.
+void *oc_mmap(size_t length);
+
+// Gives back all of a mapping, or whole pages of it: 0. Anything else is refused: -1 with
+// EINVAL, and nothing has changed.
+//
+// # Safety
+// Nobody uses these pages any more.
+int oc_munmap(void *address, size_t length);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -155,8 +155,13 @@ impl Arena {
         resident::scope(|| work(&mut self.free.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    /// Where all its pages are, of those that are handed out and those that are not.
+    /// Where all its pages are, of those that are handed out and those that are not. Who
+    /// fills memory in order is given zeroed pages beyond it as well. In a forked child they
+    /// are nowhere.
     pub fn usage(&self) -> Usage {
+        if !self.range.paging().is_here() {
+            return Usage::default();
+        }
         self.range.paging().instance().usage(self.addr(), self.len())
     }
 }

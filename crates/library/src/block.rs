@@ -1,10 +1,11 @@
 #![expect(unsafe_code, reason = "exports C functions, which hand out and take back memory")]
 //! Blocks, for C.
 
+use crate::either::Either;
 use crate::error::{Kind, failed, note};
 use crate::instance::{OcHeap, heap_of};
 use crate::register::{name_of, oc_family};
-use ::heap::{AllocError, Anonymous, BlockState, Families, FamilyId};
+use ::heap::{AllocError, BlockState, Families, FamilyId};
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr::{NonNull, null_mut};
 use std::io::Write;
@@ -18,7 +19,7 @@ enum Contents {
 
 fn alloc(
     function: &str,
-    families: &Families<Anonymous>,
+    families: &Families<Either>,
     family: Option<FamilyId>,
     units: usize,
     contents: Contents,

@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Invalid,
     /// There is no memory.
     NoMemory,
+    /// This number.
+    Number(c_int),
 }
 
 /// Notes what went wrong in `function`.
@@ -29,6 +31,7 @@ pub(crate) fn note(function: &str, kind: Kind, error: &dyn Display) {
     let number: c_int = match kind {
         Kind::Invalid => libc::EINVAL,
         Kind::NoMemory => libc::ENOMEM,
+        Kind::Number(number) => number,
     };
     // SAFETY: the location is this thread's, and always valid.
     unsafe { *libc::__errno_location() = number };

@@ -171,9 +171,14 @@ impl Heap {
         self.inner.families.locate(addr).ok().map(Place::Family)
     }
 
-    /// The heap's numbers now.
+    pub(crate) fn paging(&self) -> &Arc<Paging> {
+        &self.inner.paging
+    }
+
+    /// The heap's numbers now. In a forked child, where there is no such heap, the limits and
+    /// zeros.
     pub fn stats(&self) -> Stats {
-        Stats::of(self.inner.paging.instance())
+        Stats::of(&self.inner.paging)
     }
 
     /// The first thing that went wrong with the store, as a sentence; it was also said on
@@ -185,6 +190,9 @@ impl Heap {
     /// Bytes at the layout's alignment, zeroed or not; none if there are none.
     pub(crate) fn alloc(&self, layout: Layout, contents: Contents) -> Option<NonNull<u8>> {
         let (size, align) = (layout.size(), layout.align());
+        if !self.is_here() {
+            return None;
+        }
         let inner = &*self.inner;
         resident::scope(|| {
             let object = inner.caches.with(|cache| match contents {
@@ -268,11 +276,11 @@ pub(crate) enum Contents {
 /// Going on would hand out memory that is in use.
 #[cold]
 fn misused(object: NonNull<u8>, error: FreeError) -> ! {
-    let what = match error {
-        FreeError::Foreign => "it is not from this heap",
-        FreeError::NotAnObject => "no object begins there",
-        FreeError::AlreadyFree => "it is free already",
+    let (addr, what) = match error {
+        FreeError::Foreign => (object.as_ptr().addr(), "it is not from this heap"),
+        FreeError::NotAnObject => (object.as_ptr().addr(), "no object begins there"),
+        FreeError::AlreadyFree(addr) => (addr, "it is free already"),
     };
-    eprintln!("outcore: {object:?} was to be freed, and {what}: the program is stopped");
+    eprintln!("outcore: {addr:#x} was to be freed, and {what}: the program is stopped");
     std::process::abort();
 }

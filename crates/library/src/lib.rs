@@ -48,6 +48,7 @@ mod arena;
 pub mod block;
 mod builder;
 mod caches;
+mod either;
 pub mod error;
 mod file;
 mod file_error;
@@ -55,10 +56,17 @@ mod fork;
 mod global;
 mod heap;
 pub mod instance;
+mod mapping;
 mod pages;
 mod paging;
 pub mod print;
+pub mod process;
 pub mod register;
 mod resident;
 mod source;
 mod stats;
+
+/// The guide, whose examples are run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/library.md")]
+struct Guide;

@@ -1,7 +1,8 @@
 //! A heap's numbers.
 
+use crate::paging::Paging;
 use core::fmt::{self, Display, Formatter};
-use engine::{Instance, PAGE};
+use engine::{PAGE, Snapshot};
 
 /// What a heap holds, and what its pager has done. Names are those of vmstat(8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +56,10 @@ pub struct Stats {
 }
 
 impl Stats {
-    pub(crate) fn of(instance: &Instance) -> Self {
-        let now = instance.snapshot();
+    pub(crate) fn of(paging: &Paging) -> Self {
+        let instance = paging.instance();
+        // Somebody may have had the lock when a child was forked.
+        let now = if paging.is_here() { instance.snapshot() } else { Snapshot::default() };
         let page = PAGE as u64;
         let in_memory = now.resident_pages + now.parked_pages;
         let c = now.counters;

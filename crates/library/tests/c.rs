@@ -1,4 +1,4 @@
-//! The C example, compiled and run against the static library and, by the flags of the
+//! The C examples, compiled and run against the static library and, by the flags of the
 //! pkg-config file, against the shared one.
 
 use std::ffi::OsStr;
@@ -12,8 +12,20 @@ fn include() -> PathBuf {
     Path::new(ROOT).join("include")
 }
 
-fn example() -> PathBuf {
-    Path::new(ROOT).join("../../examples/c/families.c")
+/// A program, and how to tell whether it has said what it should.
+#[derive(Clone, Copy)]
+struct Example {
+    name: &'static str,
+    check: fn(&Output),
+}
+
+const EXAMPLES: [Example; 2] =
+    [Example { name: "families", check: check_families }, Example { name: "paged", check: check_paged }];
+
+impl Example {
+    fn source(self) -> PathBuf {
+        Path::new(ROOT).join("../../examples/c").join(self.name).with_extension("c")
+    }
 }
 
 /// What cargo has built for this test.
@@ -30,8 +42,24 @@ fn compile<A: AsRef<OsStr>>(compiler: &str, arguments: impl IntoIterator<Item = 
     assert!(output.status.success(), "{compiler}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Checks what the example said.
-fn check(output: &Output) {
+fn check_paged(output: &Output) {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && err.is_empty(), "{out}{err}");
+    assert_eq!(
+        out,
+        "refused: outcore_enable: there is no pager: call outcore_init first\n\
+         refused: outcore_init: the store directory /nowhere does not exist; create it or choose another\n\
+         refused: outcore_init: the pager was started before\n\
+         mapping: 64 MiB written and read, 0 words wrong\n\
+         status: initialized 1, enabled 1, budget 8 MiB, mapped 64 MiB\n\
+         within the budget: yes; to the store: all the rest\n\
+         refused: oc_mmap: there are no pages for 209715200 bytes\n\
+         in the end: enabled 0, mapped 0, in the store 0\n\
+         list: 131072 nodes of 131072 right\n"
+    );
+}
+
+fn check_families(output: &Output) {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}{err}");
     for expected in [
@@ -55,25 +83,27 @@ fn check(output: &Output) {
 }
 
 #[test]
-fn the_example_runs_with_the_static_library() {
+fn the_examples_run_with_the_static_library() {
     let dir = TempDir::new().expect("a directory");
-    let program = dir.path().join("families");
-    let arguments: Vec<PathBuf> = vec![
-        "-std=c11".into(),
-        "-pedantic".into(),
-        "-I".into(),
-        include(),
-        example(),
-        library("liboutcore.a"),
-        "-lgcc_s".into(),
-        "-lpthread".into(),
-        "-lm".into(),
-        "-ldl".into(),
-        "-o".into(),
-        program.clone(),
-    ];
-    compile("gcc", arguments);
-    check(&Command::new(&program).output().expect("the example runs"));
+    for example in EXAMPLES {
+        let program = dir.path().join(example.name);
+        let arguments: Vec<PathBuf> = vec![
+            "-std=c11".into(),
+            "-pedantic".into(),
+            "-I".into(),
+            include(),
+            example.source(),
+            library("liboutcore.a"),
+            "-lgcc_s".into(),
+            "-lpthread".into(),
+            "-lm".into(),
+            "-ldl".into(),
+            "-o".into(),
+            program.clone(),
+        ];
+        compile("gcc", arguments);
+        (example.check)(&Command::new(&program).output().expect("the example runs"));
+    }
 }
 
 /// The value of a field of a pkg-config file, its variables put in.
@@ -91,7 +121,7 @@ fn field(file: &str, name: &str) -> String {
 }
 
 #[test]
-fn the_example_runs_with_the_shared_library_by_the_pkg_config_file() {
+fn the_examples_run_with_the_shared_library_by_the_pkg_config_file() {
     let dir = TempDir::new().expect("a directory");
     for name in ["lib", "include"] {
         std::fs::create_dir(dir.path().join(name)).expect("a directory");
@@ -105,14 +135,17 @@ fn the_example_runs_with_the_shared_library_by_the_pkg_config_file() {
     let file = template.replace("@PREFIX@", prefix).replace("@VERSION@", env!("CARGO_PKG_VERSION"));
     assert!(!file.contains('@') && field(&file, "Version") == env!("CARGO_PKG_VERSION"));
     let flags = format!("{} {}", field(&file, "Cflags"), field(&file, "Libs"));
-    let program = dir.path().join("families");
-    let source = example();
-    let mut arguments: Vec<&OsStr> = vec![source.as_os_str()];
-    arguments.extend(flags.split_whitespace().map(OsStr::new));
-    arguments.extend([OsStr::new("-o"), program.as_os_str()]);
-    compile("gcc", arguments);
-    let mut run = Command::new(&program);
-    check(&run.env("LD_LIBRARY_PATH", dir.path().join("lib")).output().expect("the example runs"));
+    for example in EXAMPLES {
+        let program = dir.path().join(example.name);
+        let source = example.source();
+        let mut arguments: Vec<&OsStr> = vec![source.as_os_str()];
+        arguments.extend(flags.split_whitespace().map(OsStr::new));
+        arguments.extend([OsStr::new("-o"), program.as_os_str()]);
+        compile("gcc", arguments);
+        let mut run = Command::new(&program);
+        let output = run.env("LD_LIBRARY_PATH", dir.path().join("lib")).output();
+        (example.check)(&output.expect("the example runs"));
+    }
 }
 
 #[test]

@@ -68,11 +68,12 @@ fn nothing_is_left() {
         assert_eq!((data[0], pages[0], handle[0]), (word(1, 0), 7, 9));
         during
     };
+    let threads = Held::now().threads;
     // What the C library keeps of the first threads for the next ones.
     for way in ways {
         let _ = live_and_die(way);
     }
-    let before = Held::now();
+    let before = Held::with_threads(threads);
     for round in 0..10 {
         for way in ways {
             let during = live_and_die(way);

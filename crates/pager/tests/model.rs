@@ -196,27 +196,46 @@ impl Twin {
         }
     }
 
+    fn park(&mut self, range: PageRange) {
+        for page in range.pages() {
+            assert!(!self.changing(page), "{page:?} is parked amid a change");
+            match self.mapped.remove(&page) {
+                // Pinned: it stays.
+                Some(bytes) if self.random.below(20) == 0 => drop(self.mapped.insert(page, bytes)),
+                Some(bytes) => {
+                    let State::Resident { frame, .. } = self.pager.state(page) else { panic!("{page:?}") };
+                    self.pager.parked(page);
+                    self.pool.insert(frame, bytes);
+                }
+                None => self.pager.vanished(page),
+            }
+        }
+    }
+
+    /// The program will not need these pages for a while.
+    fn cool(&mut self, range: PageRange, most: u32) {
+        let found = self.pager.parkable(range, most);
+        let may_leave = |page: &PageNo| {
+            let area = self.pager.area(*page);
+            matches!(self.pager.state(*page), State::Resident { .. })
+                && area.is_some_and(|area| area.rights == Rights::ReadWrite && !area.pinned)
+                && !self.changing(*page)
+        };
+        let first = range.pages().find(may_leave);
+        let count = first.map_or(0, |first| {
+            PageRange::between(first, range.end()).pages().take_while(may_leave).take(most as usize).count()
+        });
+        assert_eq!(found, first.map(|start| PageRange { start, count: count as u64 }));
+        found.into_iter().for_each(|run| self.park(run));
+    }
+
     fn reclaim(&mut self, rounds: u64) {
         for _ in 0..rounds {
             if self.pager.reclaim_need() == 0 {
                 break;
             }
             if let Parking::Pages(range) = self.pager.next_parking(8) {
-                for page in range.pages() {
-                    assert!(!self.changing(page), "{page:?} is parked amid a change");
-                    match self.mapped.remove(&page) {
-                        // Pinned: it stays.
-                        Some(bytes) if self.random.below(20) == 0 => drop(self.mapped.insert(page, bytes)),
-                        Some(bytes) => {
-                            let State::Resident { frame, .. } = self.pager.state(page) else {
-                                panic!("{page:?}")
-                            };
-                            self.pager.parked(page);
-                            self.pool.insert(frame, bytes);
-                        }
-                        None => self.pager.vanished(page),
-                    }
-                }
+                self.park(range);
             }
             let mut victims = Vec::with_capacity(8);
             self.pager.next_evictions(8, &mut victims);
@@ -425,10 +444,10 @@ fn run(seed: u64, steps: u64, frames: u32, slots: u32, failing: u64) {
             PageNo(if home { area + page } else { AWAY + page })
         };
         let start = twin.random.below(PAGES);
-        let step = match twin.random.below(23) {
+        let step = match twin.random.below(24) {
             // Nobody writes there, and what is shared is not thrown away.
             5..=8 | 13 if area == READ_ONLY => 0,
-            14 | 20 if area == SHARED => 21,
+            14 | 20 if area == SHARED => 22,
             step => step,
         };
         match step {
@@ -455,9 +474,14 @@ fn run(seed: u64, steps: u64, frames: u32, slots: u32, failing: u64) {
                 let range = PageRange { start: base(start), count: 1 + twin.random.below(half) };
                 twin.begin_change(range);
             }
+            21 => {
+                let range = PageRange { start: base(start), count: 1 + twin.random.below(40) };
+                let most = 1 + twin.random.below(16) as u32;
+                twin.cool(range, most);
+            }
             16 => twin.complete(),
-            21 => twin.clean(PageRange { start: PageNo(SHARED + start), count: (PAGES - start).min(40) }),
-            22 => twin.populate(PageRange { start: base(start), count: (PAGES / 2).min(PAGES - start) }),
+            22 => twin.clean(PageRange { start: PageNo(SHARED + start), count: (PAGES - start).min(40) }),
+            23 => twin.populate(PageRange { start: base(start), count: (PAGES / 2).min(PAGES - start) }),
             17 => {
                 let rights = if twin.random.below(3) == 0 { Rights::Restricted } else { Rights::ReadWrite };
                 twin.pager.set_rights(PageRange { start: base(start), count: 10 }, rights);

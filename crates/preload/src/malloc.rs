@@ -12,20 +12,26 @@ use crate::{errno, tls};
 use core::arch::naked_asm;
 use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use engine::PAGE;
-use heap::{FreeError, Heap, ThreadCache};
+use heap::{FreeError, Heap, LARGEST_SMALL, ThreadCache};
 use libc::size_t;
 
 static PAGED: Heap<EngineSource> = Heap::new(EngineSource);
 static RESIDENT: Heap<ResidentSource> = Heap::new(ResidentSource);
 
-/// While the engine starts its thread, all that is allocated is resident.
-static ALL_RESIDENT: AtomicBool = AtomicBool::new(false);
 static KEY: AtomicU32 = AtomicU32::new(u32::MAX);
-/// The dynamic linker's code. Empty before `init`: what it allocates until then is read
-/// before there is a pager.
+/// The dynamic linker's code: where it begins, and its length. Empty before `init`: what
+/// it allocates until then is read before there is a pager.
 static LINKER: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+/// Who is served from the resident heap: callers from here on, and so many bytes of code.
+/// The dynamic linker, or everybody.
+static SERVED_RESIDENT: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+
+fn serve_resident(start: usize, len: usize) {
+    SERVED_RESIDENT[0].store(start, Ordering::Release);
+    SERVED_RESIDENT[1].store(len, Ordering::Release);
+}
 
 /// What every C object may be aligned to.
 const ALIGN: usize = 16;
@@ -79,6 +85,7 @@ unsafe extern "C" fn find_linker(object: *mut libc::dl_phdr_info, _len: size_t, 
         if inside.wrapping_sub(start) < len {
             LINKER[0].store(start, Ordering::Relaxed);
             LINKER[1].store(len, Ordering::Relaxed);
+            serve_resident(start, len);
             return 1;
         }
     }
@@ -87,9 +94,10 @@ unsafe extern "C" fn find_linker(object: *mut libc::dl_phdr_info, _len: size_t, 
 
 /// Runs `work` with every allocation resident.
 pub(crate) fn resident_while<T>(work: impl FnOnce() -> T) -> T {
-    ALL_RESIDENT.store(true, Ordering::Release);
+    serve_resident(0, usize::MAX);
     let result = work();
-    ALL_RESIDENT.store(false, Ordering::Release);
+    let [start, len] = [0, 1].map(|index| LINKER[index].load(Ordering::Relaxed));
+    serve_resident(start, len);
     result
 }
 
@@ -118,15 +126,25 @@ pub(crate) fn is_the_pager_thread() -> bool {
 }
 
 #[inline]
+fn is_served_resident(caller: Caller) -> bool {
+    let [start, len] = [0, 1].map(|index| SERVED_RESIDENT[index].load(Ordering::Relaxed));
+    caller.0.wrapping_sub(start) < len
+}
+
 fn server(caller: Caller) -> Server {
-    let [start, len] = [0, 1].map(|index| LINKER[index].load(Ordering::Relaxed));
-    if ALL_RESIDENT.load(Ordering::Relaxed) || caller.0.wrapping_sub(start) < len {
+    if is_served_resident(caller) {
         return Server::Resident;
     }
     match tls::get() {
         PAGER_THREAD => Server::Resident,
         slot => Server::Paged(cache_in(slot)),
     }
+}
+
+/// Whether nothing of the program's lies in the page at `addr`, as far as that is certain.
+/// Neither waits nor allocates.
+pub(crate) fn is_unused(addr: usize) -> bool {
+    PAGED.is_unused(addr)
 }
 
 /// The cache that a thread's slot tells of; made at the first use.
@@ -171,9 +189,8 @@ unsafe extern "C" fn thread_ends(cache: *mut c_void) {
     tls::set(NO_CACHE);
     // SAFETY: made by `make_cache` in this thread, which no longer uses it.
     let mut cache = unsafe { Box::from_raw(cache.cast::<ThreadCache>()) };
-    if PAGED.flush(&mut cache).is_err() {
-        crate::start::complain("free(): a block was freed twice");
-        std::process::abort();
+    if let Err(error) = PAGED.flush(&mut cache) {
+        misuse("free()", error, null_mut());
     }
 }
 
@@ -198,7 +215,7 @@ fn or_out_of_memory(object: *mut u8) -> *mut c_void {
     object.cast()
 }
 
-#[inline]
+#[cold]
 fn allocate(size: usize, align: usize, caller: Caller) -> *mut c_void {
     or_out_of_memory(match server(caller) {
         Server::Paged(cache) => PAGED.alloc(cache, size, align),
@@ -209,17 +226,25 @@ fn allocate(size: usize, align: usize, caller: Caller) -> *mut c_void {
 /// Says what was freed wrongly, and stops: the program's memory is not what it thinks.
 #[cold]
 fn misuse(call: &str, error: FreeError, object: *mut c_void) -> ! {
-    let what = match error {
-        FreeError::Foreign => "not allocated here",
-        FreeError::NotAnObject => "not the start of an allocated block",
-        FreeError::AlreadyFree => "it, or one freed not long before, was freed twice",
+    let (object, what) = match error {
+        FreeError::Foreign => (object.addr(), "not allocated here"),
+        FreeError::NotAnObject => (object.addr(), "not the start of an allocated block"),
+        // That may have been a while ago.
+        FreeError::AlreadyFree(addr) => (addr, "freed twice"),
     };
-    crate::start::complain(&format!("{call}: invalid pointer {object:p}: {what}"));
+    crate::start::complain(&format!("{call}: invalid pointer {object:#x}: {what}"));
     std::process::abort()
 }
 
 #[inline]
 extern "C" fn malloc_for(size: size_t, caller: Caller) -> *mut c_void {
+    let slot = tls::get();
+    if slot > PAGER_THREAD && size <= LARGEST_SMALL && !is_served_resident(caller) {
+        // SAFETY: as in `cache_in`.
+        if let Some(object) = unsafe { (*(slot as *mut ThreadCache)).take(size) } {
+            return object as *mut c_void;
+        }
+    }
     allocate(size, ALIGN, caller)
 }
 
@@ -262,10 +287,24 @@ extern "C" fn memalign_for(align: size_t, size: size_t, caller: Caller) -> *mut 
     }
 }
 
-/// Frees. Memory that the dynamic linker handed out before this library was there is
-/// ignored: it is never reused, by the linker either.
-#[inline]
+/// Frees. What a thread's cache has room for needs no more than that.
+#[inline(always)]
 unsafe fn release(object: *mut c_void) {
+    let slot = tls::get();
+    if slot > PAGER_THREAD {
+        // SAFETY: as in `cache_in`; the caller gives the object up.
+        if unsafe { PAGED.free_to(&mut *(slot as *mut ThreadCache), object.cast()) } {
+            return;
+        }
+    }
+    // SAFETY: as the caller's.
+    unsafe { release_other(object) };
+}
+
+/// Memory that the dynamic linker handed out before this library was there is ignored: it
+/// is never reused, by the linker either.
+#[cold]
+unsafe fn release_other(object: *mut c_void) {
     if object.is_null() {
         return;
     }
@@ -383,10 +422,23 @@ extern "C" fn malloc_usable_size(object: *mut c_void) -> size_t {
     PAGED.usable_size(addr).or_else(|| RESIDENT.usable_size(addr)).unwrap_or(0)
 }
 
-/// malloc_trim(3): most of what is free has been given back already.
+/// malloc_trim(3): what this thread keeps goes back as well. 1 if anything was given back.
 #[unsafe(no_mangle)]
 extern "C" fn malloc_trim(_pad: size_t) -> c_int {
+    let _errno = errno::Kept::now();
+    flush_own();
     c_int::from(PAGED.trim())
+}
+
+/// Gives back what this thread keeps, so that what is counted is what the program has.
+fn flush_own() {
+    let flushed = match cache() {
+        Some(cache) => PAGED.flush(cache),
+        None => Ok(()),
+    };
+    if let Err(error) = flushed {
+        misuse("free()", error, null_mut());
+    }
 }
 
 /// mallopt(3): no parameter of glibc's has a meaning here; none is an error.
@@ -395,15 +447,23 @@ extern "C" fn mallopt(_parameter: c_int, _value: c_int) -> c_int {
     1
 }
 
-/// mallinfo2(3): the bytes of spans as arena, of objects as used, of the rest as free.
+/// mallinfo2(3): `arena`, the bytes of spans; `uordblks`, of the objects in use, those of
+/// at least 33 KiB also as `hblkhd` and their number as `hblks`; `fordblks`, the rest of
+/// the spans and what is kept for reuse, the latter also as `keepcost`. What other threads
+/// keep counts as in use.
 #[unsafe(no_mangle)]
 extern "C" fn mallinfo2() -> libc::mallinfo2 {
+    let _errno = errno::Kept::now();
+    flush_own();
     let stats = PAGED.stats();
     // SAFETY: a struct of integers.
     let mut info: libc::mallinfo2 = unsafe { core::mem::zeroed() };
-    info.arena = stats.span_bytes;
+    info.arena = stats.span_bytes + stats.kept_bytes;
+    info.hblks = stats.large_objects;
+    info.hblkhd = stats.large_bytes;
     info.uordblks = stats.in_use_bytes;
-    info.fordblks = stats.span_bytes.saturating_sub(stats.in_use_bytes);
+    info.fordblks = info.arena.saturating_sub(stats.in_use_bytes);
+    info.keepcost = stats.kept_bytes;
     info
 }
 
@@ -415,26 +475,65 @@ extern "C" fn mallinfo() -> libc::mallinfo {
     // SAFETY: a struct of integers.
     let mut info: libc::mallinfo = unsafe { core::mem::zeroed() };
     info.arena = narrow(wide.arena);
+    info.hblks = narrow(wide.hblks);
+    info.hblkhd = narrow(wide.hblkhd);
     info.uordblks = narrow(wide.uordblks);
     info.fordblks = narrow(wide.fordblks);
+    info.keepcost = narrow(wide.keepcost);
     info
 }
 
-/// malloc_stats(3).
+/// malloc_stats(3), on standard error.
 #[unsafe(no_mangle)]
 extern "C" fn malloc_stats() {
+    let _errno = errno::Kept::now();
+    flush_own();
     let stats = PAGED.stats();
     crate::start::complain(&format!(
-        "{} bytes in use in {} spans of {} bytes; {} bytes of metadata about them",
-        stats.in_use_bytes, stats.spans, stats.span_bytes, stats.metadata_bytes
+        "malloc: {} bytes in use, {} of them in {} large objects; {} spans of {} bytes; {} bytes kept for \
+         reuse; {} bytes of metadata",
+        stats.in_use_bytes,
+        stats.large_bytes,
+        stats.large_objects,
+        stats.spans,
+        stats.span_bytes,
+        stats.kept_bytes,
+        stats.metadata_bytes
     ));
 }
 
-/// malloc_info(3): not offered.
+/// malloc_info(3): one element for each size of objects that there are spans of, and the
+/// totals that malloc_stats(3) prints.
 #[unsafe(no_mangle)]
-extern "C" fn malloc_info(_options: c_int, _stream: *mut libc::FILE) -> c_int {
-    errno::set(libc::ENOSYS);
-    -1
+unsafe extern "C" fn malloc_info(options: c_int, stream: *mut libc::FILE) -> c_int {
+    if options != 0 || stream.is_null() {
+        errno::set(libc::EINVAL);
+        return -1;
+    }
+    flush_own();
+    let stats = PAGED.stats();
+    let mut text = String::from("<malloc version=\"outcore-1\">\n<sizes>\n");
+    for class in PAGED.class_stats() {
+        text.push_str(&format!(
+            "<size bytes=\"{}\" spans=\"{}\" used=\"{}\" free=\"{}\"/>\n",
+            class.size, class.spans, class.used, class.free
+        ));
+    }
+    text.push_str(&format!(
+        "</sizes>\n<large count=\"{}\" bytes=\"{}\"/>\n<total type=\"in use\" bytes=\"{}\"/>\n<total \
+         type=\"spans\" count=\"{}\" bytes=\"{}\"/>\n<total type=\"kept\" bytes=\"{}\"/>\n<total \
+         type=\"metadata\" bytes=\"{}\"/>\n</malloc>\n",
+        stats.large_objects,
+        stats.large_bytes,
+        stats.in_use_bytes,
+        stats.spans,
+        stats.span_bytes,
+        stats.kept_bytes,
+        stats.metadata_bytes
+    ));
+    // SAFETY: the caller's stream, and bytes of ours.
+    let written = unsafe { libc::fwrite(text.as_ptr().cast(), 1, text.len(), stream) };
+    if written == text.len() { 0 } else { -1 }
 }
 
 /// glibc's internal name of malloc.

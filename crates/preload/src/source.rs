@@ -3,7 +3,7 @@
 
 use crate::start::engine;
 use core::ptr;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use engine::{Engine, Rights};
 use heap::PageSource;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
@@ -85,6 +85,24 @@ fn fair_share(most: usize) -> usize {
     room.map_or(most, |room| most.min(room))
 }
 
+/// Each move of pages may leave two more mappings behind, of which the kernel allows
+/// 65,530 by default; after so many, bytes are copied.
+const MOST_MOVES: u32 = 4096;
+static MOVES: AtomicU32 = AtomicU32::new(0);
+
+/// Moves what is mapped at `from` to `to` by the kernel; `from` stays, empty.
+fn move_mapping(from: usize, to: usize, len: usize) -> bool {
+    if MOVES.fetch_add(1, Ordering::Relaxed) >= MOST_MOVES {
+        MOVES.store(MOST_MOVES, Ordering::Relaxed);
+        return false;
+    }
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+    // SAFETY: both ranges are the heap's; nobody uses `to`, and the owner of what is at
+    // `from` gives the addresses up.
+    let moved = unsafe { libc::syscall(libc::SYS_mremap, from, len, len, flags, to) };
+    moved as usize == to
+}
+
 /// The paged heap's pages.
 pub(crate) struct EngineSource;
 
@@ -135,6 +153,30 @@ unsafe impl PageSource for EngineSource {
             // SAFETY: the range is the heap's own and nobody uses it.
             unsafe { ptr::write_bytes(addr as *mut u8, 0, len) };
         }
+    }
+
+    fn relocate(&self, from: usize, to: usize, len: usize) -> bool {
+        let Some(engine) = engine() else { return move_mapping(from, to, len) };
+        let space = engine.address_space();
+        let changes = [space.changing(from, len), space.changing(to, len)];
+        let moved = move_mapping(from, to, len);
+        drop(changes);
+        if moved {
+            space.moved(from, to, len);
+            space.mapped(from, len, Rights::ReadWrite);
+        }
+        moved
+    }
+
+    fn is_scarce(&self) -> bool {
+        engine().is_some_and(Engine::pages)
+    }
+
+    fn is_resident(&self, addr: usize) -> bool {
+        let mut resident = 0u8;
+        // SAFETY: one page of the heap's, and a place for one answer.
+        let answered = unsafe { libc::syscall(libc::SYS_mincore, addr, engine::PAGE, &raw mut resident) };
+        answered == 0 && resident & 1 != 0
     }
 }
 

@@ -26,6 +26,7 @@ extern "C" fn construct() {
     match Settings::from_env() {
         Ok(None) => return,
         Ok(Some(settings)) => {
+            engine::know_unused(malloc::is_unused);
             match malloc::resident_while(|| Engine::start(settings, malloc::this_is_the_pager_thread)) {
                 Ok(engine) => {
                     set_engine(engine);

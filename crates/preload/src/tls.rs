@@ -21,6 +21,7 @@ core::arch::global_asm!(
 );
 
 /// The slot's value; 0 in a new thread.
+#[inline]
 pub(crate) fn get() -> usize {
     let value;
     // SAFETY: reads this thread's slot.

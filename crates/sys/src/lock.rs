@@ -29,7 +29,8 @@ impl Lock {
         let take =
             |from, to| self.state.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok();
         for _ in 0..SPINS {
-            if take(FREE, TAKEN) {
+            // Looked at before it is asked for, so that those who wait do not hold up who has it.
+            if self.state.load(Ordering::Relaxed) == FREE && take(FREE, TAKEN) {
                 return;
             }
             core::hint::spin_loop();
@@ -38,6 +39,16 @@ impl Lock {
             // Woken, interrupted or too late: in each case the loop looks again.
             let _ = futex::wait(&self.state, futex::Flags::PRIVATE, CONTENDED, None);
         }
+    }
+
+    /// The same for the duration of `work`, unless somebody else has it: then none.
+    pub fn try_hold<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let taken = self.state.compare_exchange(FREE, TAKEN, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        taken.then(|| {
+            let result = work();
+            self.unlock();
+            result
+        })
     }
 
     /// Frees it.

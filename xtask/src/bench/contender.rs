@@ -55,6 +55,20 @@ impl Programs {
         Command::new(&self.workload)
     }
 
+    /// The program that is measured.
+    pub(super) fn workload(&self) -> &Path {
+        &self.workload
+    }
+
+    /// The workload with so many MiB of RAM, and a library loaded before Outcore's; its
+    /// arguments are to be added.
+    pub(super) fn under_outcore_after(&self, ram: usize, library: &str) -> Command {
+        let mut command = Command::new(&self.outcore);
+        command.args(["run", "--report", "none", "--ram", &format!("{ram}M"), "--", "/bin/sh", "-c"]);
+        command.arg("LD_PRELOAD=$0:$LD_PRELOAD exec \"$@\"").arg(library).arg(&self.workload);
+        command
+    }
+
     /// The workload with so many MiB of RAM; its arguments are to be added.
     pub(crate) fn under_outcore(&self, ram: usize) -> Command {
         let mut command = Command::new(&self.outcore);

@@ -57,13 +57,19 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// The process has this again. A thread that has been joined is listed for an instant.
+    /// The process has this again.
     pub(crate) fn comes_back(&self, when: &str) {
+        assert_eq!(Self::with_threads(self.threads), *self, "{when}");
+    }
+
+    /// Now, or as soon as there are so many threads: one that has been joined is listed for
+    /// an instant.
+    pub(crate) fn with_threads(threads: usize) -> Self {
         let start = std::time::Instant::now();
-        while Self::now() != *self && start.elapsed().as_secs() < 5 {
+        while Self::now().threads != threads && start.elapsed().as_secs() < 5 {
             std::thread::yield_now();
         }
-        assert_eq!(Self::now(), *self, "{when}");
+        Self::now()
     }
 
     pub(crate) fn now() -> Self {

@@ -1,0 +1,159 @@
+//! Free runs of units that still have their pages.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Who frees and allocates gets the same pages again, which are in RAM, in place of a
+/// fault for each. Units by number, as in [`crate::extents::Extents`].
+#[derive(Debug)]
+pub(crate) struct Dirty {
+    /// The length of the run that begins there.
+    by_start: BTreeMap<usize, usize>,
+    by_len: BTreeSet<(usize, usize)>,
+    units: usize,
+}
+
+impl Dirty {
+    pub(crate) const fn new() -> Self {
+        Self { by_start: BTreeMap::new(), by_len: BTreeSet::new(), units: 0 }
+    }
+
+    /// How many there are.
+    pub(crate) fn units(&self) -> usize {
+        self.units
+    }
+
+    fn insert(&mut self, start: usize, len: usize) {
+        if len > 0 {
+            self.by_start.insert(start, len);
+            self.by_len.insert((len, start));
+            self.units += len;
+        }
+    }
+
+    fn remove(&mut self, start: usize) -> Option<usize> {
+        let len = self.by_start.remove(&start)?;
+        self.by_len.remove(&(len, start));
+        self.units -= len;
+        Some(len)
+    }
+
+    /// Keeps units, joined with their neighbours.
+    pub(crate) fn keep(&mut self, mut start: usize, mut units: usize) {
+        if let Some(len) = self.remove(start + units) {
+            units += len;
+        }
+        if let Some((before, len)) = self.by_start.range(..start).next_back().map(|(s, l)| (*s, *l)) {
+            debug_assert!(before + len <= start, "units are given back once");
+            if before + len == start {
+                self.remove(before);
+                (start, units) = (before, units + len);
+            }
+        }
+        self.insert(start, units);
+    }
+
+    /// `units` in a row, of the smallest run that has so many.
+    pub(crate) fn take(&mut self, units: usize) -> Option<usize> {
+        let (len, start) = self.by_len.range((units, 0)..).next().copied()?;
+        self.remove(start);
+        self.insert(start + units, len - units);
+        Some(start)
+    }
+
+    /// The longest run, whole: where it begins, and its length.
+    pub(crate) fn take_longest(&mut self) -> Option<(usize, usize)> {
+        let (len, start) = self.by_len.last().copied()?;
+        self.remove(start);
+        Some((start, len))
+    }
+
+    /// Takes exactly the `units` from `start` on, if a run begins there that has so many.
+    pub(crate) fn take_at(&mut self, start: usize, units: usize) -> bool {
+        let Some(len) = self.by_start.get(&start).copied().filter(|len| *len >= units) else { return false };
+        self.remove(start);
+        self.insert(start + units, len - units);
+        true
+    }
+
+    /// Of the longest run, the end by which there are more units than `most`: where that
+    /// begins, and its length. Runs that are often needed are short.
+    pub(crate) fn take_excess(&mut self, most: usize) -> Option<(usize, usize)> {
+        let excess = self.units.checked_sub(most).filter(|excess| *excess > 0)?;
+        let (len, start) = self.by_len.last().copied()?;
+        let taken = len.min(excess);
+        self.remove(start);
+        self.insert(start, len - taken);
+        Some((start + len - taken, taken))
+    }
+
+    /// Whether a unit is here.
+    pub(crate) fn has(&self, unit: usize) -> bool {
+        let before = self.by_start.range(..=unit).next_back();
+        before.is_some_and(|(start, len)| unit < start + len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever is kept and taken: a unit is here once, runs that touch are one, and
+        /// the smallest run that suffices is taken from.
+        #[test]
+        fn runs_are_as_a_set_of_units(
+            steps in prop::collection::vec((0usize..40, 1usize..6, 0u8..4), 1..100),
+        ) {
+            let (mut dirty, mut plain) = (Dirty::new(), BTreeSet::new());
+            for (start, len, step) in steps {
+                let range = start..start + len;
+                let runs = |plain: &BTreeSet<usize>| {
+                    let mut runs: Vec<(usize, usize)> = Vec::new();
+                    for unit in plain {
+                        match runs.last_mut() {
+                            Some((len, start)) if *start + *len == *unit => *len += 1,
+                            _ => runs.push((1, *unit)),
+                        }
+                    }
+                    runs
+                };
+                match step {
+                    0 => {
+                        let smallest = runs(&plain).into_iter().filter(|run| run.0 >= len).min();
+                        prop_assert_eq!(dirty.take(len), smallest.map(|run| run.1));
+                        smallest.into_iter().flat_map(|run| run.1..run.1 + len).for_each(|unit| _ = plain.remove(&unit));
+                    }
+                    1 => {
+                        let fits = runs(&plain).iter().any(|run| run.1 == start && run.0 >= len);
+                        prop_assert_eq!(dirty.take_at(start, len), fits);
+                        if fits {
+                            plain.retain(|unit| !range.contains(unit));
+                        }
+                    }
+                    2 => {
+                        let most = plain.len().saturating_sub(len);
+                        let longest = runs(&plain).into_iter().max();
+                        let expected = longest.map(|(longest, start)| {
+                            let taken = longest.min(plain.len() - most);
+                            (start + longest - taken, taken)
+                        });
+                        prop_assert_eq!(dirty.take_excess(most), expected);
+                        if let Some((start, len)) = expected {
+                            plain.retain(|unit| !(start..start + len).contains(unit));
+                        }
+                    }
+                    _ if range.clone().any(|unit| plain.contains(&unit)) => {}
+                    _ => {
+                        dirty.keep(start, len);
+                        plain.extend(range);
+                    }
+                }
+                prop_assert_eq!(dirty.units(), plain.len());
+                prop_assert_eq!(&runs(&plain).into_iter().collect::<BTreeSet<_>>(), &dirty.by_len);
+                prop_assert_eq!(dirty.by_len.len(), dirty.by_start.len());
+                prop_assert!((0..50).all(|unit| dirty.has(unit) == plain.contains(&unit)));
+            }
+        }
+    }
+}

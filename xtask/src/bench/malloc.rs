@@ -1,0 +1,211 @@
+//! `cargo xtask bench malloc`: what malloc and free cost, and which pages they bring in.
+
+use super::contender::Programs;
+use super::host::{Cgroup, Swap};
+use super::output;
+use clap::Args;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Rounds, in each of which every allocator runs once
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// In place of speed in RAM: what freeing and churning cost with four times as many
+    /// objects as memory holds
+    #[arg(long)]
+    cold: bool,
+    /// MiB of RAM for the objects, with --cold
+    #[arg(long, default_value_t = 64)]
+    ram: usize,
+    /// A directory on the disk that swap is on, with --cold
+    #[arg(long, default_value = "/var/tmp")]
+    dir: PathBuf,
+}
+
+/// Whose malloc.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Allocator {
+    Outcore,
+    Glibc,
+    Jemalloc,
+    Mimalloc,
+}
+
+impl Allocator {
+    const ALL: [Self; 4] = [Self::Outcore, Self::Glibc, Self::Jemalloc, Self::Mimalloc];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Outcore => "Outcore",
+            Self::Glibc => "glibc",
+            Self::Jemalloc => "jemalloc",
+            Self::Mimalloc => "mimalloc",
+        }
+    }
+
+    /// The file that is preloaded, and Debian's package of it.
+    fn library(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Outcore | Self::Glibc => None,
+            Self::Jemalloc => Some(("/usr/lib/x86_64-linux-gnu/libjemalloc.so.2", "libjemalloc2")),
+            Self::Mimalloc => Some(("/usr/lib/x86_64-linux-gnu/libmimalloc.so.2", "libmimalloc2.0")),
+        }
+    }
+
+    fn refusal(self) -> Option<String> {
+        let (file, package) = self.library()?;
+        (!Path::new(file).exists()).then(|| format!("there is no {file}: apt-get install {package}"))
+    }
+
+    /// The workload with this malloc in memory that suffices.
+    fn in_ram(self, programs: &Programs) -> Command {
+        // A budget that is never reached, as programs that fit are run.
+        if self == Self::Outcore {
+            programs.under_outcore(8 << 10)
+        } else {
+            self.preloaded(programs.native())
+        }
+    }
+
+    fn preloaded(self, mut command: Command) -> Command {
+        match self.library() {
+            Some((file, _)) => command.env("LD_PRELOAD", file),
+            None => command.env_remove("LD_PRELOAD"),
+        };
+        command
+    }
+}
+
+const SIZES: [&str; 3] = ["small", "mixed", "large"];
+const PATTERNS: [&str; 3] = ["one", "four", "remote"];
+/// A line is as asked when Outcore takes at most so many times what the fastest takes.
+const ASKED: f64 = 1.25;
+
+pub(super) fn malloc(options: &Options) -> Result<(), String> {
+    let programs = Programs::build()?;
+    let mut allocators = Vec::new();
+    for allocator in Allocator::ALL {
+        match allocator.refusal() {
+            Some(why) => println!("skipped: {}: {why}", allocator.name()),
+            None => allocators.push(allocator),
+        }
+    }
+    if options.cold { cold(&programs, options, &allocators) } else { hot(&programs, options, &allocators) }
+}
+
+fn hot(programs: &Programs, options: &Options, allocators: &[Allocator]) -> Result<(), String> {
+    let lines: Vec<(&str, &str)> =
+        SIZES.iter().flat_map(|sizes| PATTERNS.map(|pattern| (*sizes, pattern))).collect();
+    let mut samples = vec![vec![Vec::new(); allocators.len()]; lines.len()];
+    let mut names = vec![String::new(); lines.len()];
+    for round in 1..=options.rounds {
+        eprintln!("round {round} of {}", options.rounds);
+        for (line, (sizes, pattern)) in lines.iter().enumerate() {
+            for (column, allocator) in allocators.iter().enumerate() {
+                let mut command = allocator.in_ram(programs);
+                let row = row(&output(command.args(["malloc", "--sizes", sizes, "--pattern", pattern]))?)?;
+                names[line] = row["phase"].as_str().unwrap_or_default().to_owned();
+                samples[line][column].push(number(&row, "seconds")? * 1e9 / number(&row, "touches")?);
+            }
+        }
+    }
+    println!("\nnanoseconds of one malloc, a touch and one free; medians of {} rounds\n", options.rounds);
+    header("sizes, and who frees", allocators, "of the fastest");
+    for (name, samples) in names.iter().zip(&mut samples) {
+        let medians: Vec<f64> = samples.iter_mut().map(|values| median(values)).collect();
+        let best = medians.iter().copied().fold(f64::INFINITY, f64::min);
+        let shown: Vec<String> = medians.iter().map(|value| format!("{value:>8.1}")).collect();
+        let ratio = medians[0] / best;
+        let verdict = if ratio <= ASKED { "" } else { " (slow)" };
+        println!("| {name:24} | {} | {ratio:>6.2}×{verdict} |", shown.join(" | "));
+    }
+    Ok(())
+}
+
+/// Outcore pages its own malloc's memory, and what the others map by mmap(2) by name.
+/// glibc's malloc maps by itself: it is measured in a memory cgroup with the kernel's swap, and so
+/// are the others.
+fn cold(programs: &Programs, options: &Options, allocators: &[Allocator]) -> Result<(), String> {
+    let mib = (4 * options.ram).to_string();
+    println!("\n{mib} MiB of objects in {} MiB of RAM: pages brought in, and seconds\n", options.ram);
+    println!("| malloc   | paged by     | free all, at random | churn           | the same touches | more |");
+    println!("|----------|--------------|--------------------:|----------------:|-----------------:|-----:|");
+    for allocator in allocators {
+        if *allocator != Allocator::Glibc {
+            let mut command = programs.under_outcore(options.ram);
+            if let Some((file, _)) = allocator.library() {
+                // Before Outcore's library, so that its malloc is the one in use.
+                command = programs.under_outcore_after(options.ram, file);
+            }
+            cold_row(*allocator, "Outcore", command.args(["cold", "--mib", &mib]))?;
+        }
+        if *allocator == Allocator::Outcore {
+            continue;
+        }
+        if let Some(why) = Cgroup::refusal() {
+            println!("skipped: {} with the kernel's swap: {why}", allocator.name());
+            continue;
+        }
+        let _swap = Swap::file(&options.dir, 8 * options.ram)?;
+        let group = Cgroup::new(options.ram)?;
+        let command = group.command(programs.workload());
+        cold_row(*allocator, "kernel swap", allocator.preloaded(command).args(["cold", "--mib", &mib]))?;
+    }
+    Ok(())
+}
+
+fn cold_row(allocator: Allocator, pager: &str, command: &mut Command) -> Result<(), String> {
+    let text = match output(command) {
+        Ok(text) => text,
+        Err(why) => {
+            println!(
+                "| {:8} | {pager:12} | did not finish: {} |",
+                allocator.name(),
+                why.lines().next().unwrap_or("")
+            );
+            return Ok(());
+        }
+    };
+    let rows = text.lines().map(row).collect::<Result<Vec<Value>, String>>()?;
+    let find = |phase: &str| {
+        rows.iter().find(|row| row["phase"] == phase).ok_or_else(|| format!("no phase {phase} in {text}"))
+    };
+    let cell = |phase: &str| -> Result<(f64, String), String> {
+        let row = find(phase)?;
+        let ins = number(row, "swap_ins")?;
+        Ok((ins, format!("{ins:.0}, {:.1} s", number(row, "seconds")?)))
+    };
+    let (free, churn, touch) = (cell("free")?, cell("churn")?, cell("touch")?);
+    let more = 100.0 * (churn.0 / touch.0 - 1.0);
+    println!(
+        "| {:8} | {pager:12} | {:>19} | {:>15} | {:>16} | {more:>+3.0}% |",
+        allocator.name(),
+        free.1,
+        churn.1,
+        touch.1
+    );
+    Ok(())
+}
+
+fn header(first: &str, allocators: &[Allocator], last: &str) {
+    let names: Vec<String> = allocators.iter().map(|allocator| format!("{:>8}", allocator.name())).collect();
+    println!("| {first:24} | {} | Outcore, {last} |", names.join(" | "));
+    println!("|{}|{}----------------:|", "-".repeat(26), "---------:|".repeat(names.len()));
+}
+
+fn row(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text.trim()).map_err(|error| format!("{text}: {error}"))
+}
+
+fn number(row: &Value, name: &str) -> Result<f64, String> {
+    row[name].as_f64().ok_or_else(|| format!("no {name} in {row}"))
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}
