@@ -7,6 +7,7 @@ use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
 use crate::settings::Scope;
 use crate::steer::Steering;
+use crate::unused::Knows;
 use crate::voice::Voice;
 use crate::wait::Demand;
 use pager::{FrameNo, PageNo, PageRange, Pager, Rights, State};
@@ -87,6 +88,7 @@ pub(crate) struct Live {
     pub(crate) steering: Steering,
     pub(crate) files: Files,
     pub(crate) voice: Voice,
+    pub(crate) knows: Knows,
     /// Asked to end.
     pub(crate) stops: bool,
 }

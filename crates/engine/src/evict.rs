@@ -6,7 +6,6 @@ use crate::core::{Live, Mechanism, addr_of};
 use crate::files::FlushId;
 use crate::ops::{MAX_OP_PAGES, Purpose};
 use crate::pool::PlaceRun;
-use crate::unused::is_unused;
 use pager::{Content, Eviction, FrameNo, PageNo, PageRange, Pager, Parking, SlotNo, State};
 use rustix::io::Errno;
 use sys::aio::Direction;
@@ -227,7 +226,7 @@ impl Live {
     fn drop_unused(&mut self, pager: &mut Pager, victims: &mut Vec<FrameNo>) -> u32 {
         let before = victims.len();
         victims.retain(|frame| {
-            let unused = is_unused(addr_of(pager.page_of(*frame)));
+            let unused = self.is_unused(addr_of(pager.page_of(*frame)));
             if unused {
                 // Zeros are as good as what is there. They take neither slot nor write.
                 match pager.evict(*frame, Some(Content::Zero)) {

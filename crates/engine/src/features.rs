@@ -11,6 +11,7 @@ use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
 use crate::settings::{Scope, Settings, StorePlace};
 use crate::steer::Steering;
+use crate::unused::Knows;
 use crate::voice::Voice;
 use crate::wait::Demand;
 use crate::{PAGE, ops};
@@ -175,6 +176,7 @@ pub(crate) fn open(
         steering: Steering::new(),
         files,
         voice,
+        knows: Knows::default(),
         stops: false,
     };
     Ok((live, bits))

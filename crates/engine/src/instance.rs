@@ -15,6 +15,7 @@ use crate::ops;
 use crate::serve;
 use crate::settings::{Scope, Settings};
 use crate::signals::Blocked;
+use crate::unused::{Knows, KnowsUnused};
 use crate::voice::{self, Told, Voice};
 use crate::wait::RETRY;
 use core::ops::Deref;
@@ -135,6 +136,16 @@ impl Instance {
     pub fn usage(&self, addr: usize, len: usize) -> Usage {
         let _blocked = Blocked::all();
         Usage::of(&self.engine.lock_core().pager, pages_of(addr, len))
+    }
+
+    /// Names who knows of unused pages, or nobody. When this returns who was named before is
+    /// not asked any more.
+    pub fn know_unused(&self, knows: Option<Arc<dyn KnowsUnused>>) {
+        let _blocked = Blocked::all();
+        let mut core = self.engine.lock_core();
+        let before = core.live.as_mut().map(|live| core::mem::replace(&mut live.knows, Knows(knows)));
+        drop(core);
+        drop(before);
     }
 
     /// The budget, in bytes.

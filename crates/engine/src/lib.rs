@@ -49,7 +49,7 @@ pub use files::{Access, FileMap, FileSpec, MapError};
 pub use instance::{Instance, Snapshot};
 pub use pager::{Commit, Counters, Pattern, Rights};
 pub use settings::{Fallbacks, Scope, Settings, StorePlace};
-pub use unused::know_unused;
+pub use unused::{KnowsUnused, know_unused};
 
 /// Bytes in a page.
 pub const PAGE: usize = 4096;

@@ -1,6 +1,8 @@
 //! Pages that the program has freed, as whoever manages them knows.
 
-use std::sync::OnceLock;
+use crate::core::Live;
+use core::fmt::{self, Debug, Formatter};
+use std::sync::{Arc, OnceLock};
 
 /// Whether nothing in use lies in the page at this address.
 type IsUnused = fn(usize) -> bool;
@@ -15,7 +17,29 @@ pub fn know_unused(ask: IsUnused) {
     let _ = ASK.set(ask);
 }
 
-/// Whether the page at `addr` is known to be unused.
-pub(crate) fn is_unused(addr: usize) -> bool {
-    ASK.get().is_some_and(|ask| ask(addr))
+/// Who knows of the unused pages that an [`Instance`](crate::Instance) pages.
+pub trait KnowsUnused: Send + Sync {
+    /// Whether nothing in use lies in the page at this address; on the terms of
+    /// [`know_unused`].
+    fn is_unused(&self, addr: usize) -> bool;
+}
+
+/// Whom an engine asks: one of its own, or who was named for the process.
+#[derive(Clone, Default)]
+pub(crate) struct Knows(pub(crate) Option<Arc<dyn KnowsUnused>>);
+
+impl Debug for Knows {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Knows").field(&self.0.is_some()).finish()
+    }
+}
+
+impl Live {
+    /// Whether the page at `addr` is known to be unused.
+    pub(crate) fn is_unused(&self, addr: usize) -> bool {
+        match &self.knows.0 {
+            Some(knows) => knows.is_unused(addr),
+            None => ASK.get().is_some_and(|ask| ask(addr)),
+        }
+    }
 }

@@ -38,6 +38,18 @@ unsafe impl PageSource for Either {
         self.source().renounce(bytes);
     }
 
+    fn relocate(&self, from: usize, to: usize, len: usize) -> bool {
+        self.source().relocate(from, to, len)
+    }
+
+    fn is_scarce(&self) -> bool {
+        self.source().is_scarce()
+    }
+
+    fn is_resident(&self, addr: usize) -> bool {
+        self.source().is_resident(addr)
+    }
+
     fn discard(&self, addr: usize, len: usize) {
         self.source().discard(addr, len);
     }

@@ -13,6 +13,7 @@ use crate::stats::Stats;
 use ::heap::{Families, Family, FreeError, Location, RegisterError};
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
+use engine::KnowsUnused;
 use std::fs::File;
 use std::sync::Arc;
 
@@ -46,12 +47,37 @@ pub struct Heap {
     inner: Arc<Inner>,
 }
 
+/// Fields are dropped in this order.
 #[derive(Debug)]
 struct Inner {
     caches: Caches,
     malloc: ::heap::Heap<Paged>,
     families: Families<Paged>,
     paging: Arc<Paging>,
+}
+
+/// Tells the pager what is free, so that it is not written to the store.
+struct Free(NonNull<::heap::Heap<Paged>>);
+
+// SAFETY: the heap is used from any thread, and there for as long as this is asked: whoever
+// drops the heap has it forgotten first.
+unsafe impl Send for Free {}
+// SAFETY: as above.
+unsafe impl Sync for Free {}
+
+impl KnowsUnused for Free {
+    fn is_unused(&self, addr: usize) -> bool {
+        // SAFETY: see above.
+        unsafe { self.0.as_ref() }.is_unused(addr)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.paging.is_here() {
+            resident::scope(|| self.paging.instance().know_unused(None));
+        }
+    }
 }
 
 /// What an address belongs to; see [`Heap::locate`].
@@ -94,7 +120,11 @@ impl Heap {
                 families: Families::new(Paged::new(&paging, room)),
                 paging,
             };
-            Self { inner: Arc::new(inner) }
+            let inner = Arc::new(inner);
+            // In an `Arc` it stays where it is.
+            let free = Free(NonNull::from(&inner.malloc));
+            inner.paging.instance().know_unused(Some(Arc::new(free)));
+            Self { inner }
         })
     }
 

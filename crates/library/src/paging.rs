@@ -7,13 +7,16 @@ use crate::resident;
 use core::ffi::c_void;
 use core::mem::ManuallyDrop;
 use core::ptr;
-use engine::{Instance, Rights, Settings};
+use core::sync::atomic::{AtomicU32, Ordering};
+use engine::{Instance, PAGE, Rights, Settings};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
 use std::sync::Arc;
 
 /// What reservations are aligned to: huge pages.
 const ALIGN: usize = 2 << 20;
+/// Each may leave a mapping of its own behind, of which the kernel allows 65 530.
+const MOST_RELOCATIONS: u32 = 2048;
 
 /// A pager of its own, until the last range that it pages is dropped.
 #[derive(Debug)]
@@ -84,6 +87,7 @@ pub(crate) struct Range {
     mapping: (usize, usize),
     addr: usize,
     len: usize,
+    relocations: AtomicU32,
     _listed: Listed,
 }
 
@@ -112,7 +116,7 @@ impl Range {
         match prepared {
             Ok(listed) => {
                 let (paging, mapping) = (Arc::clone(paging), (mapped, whole));
-                Ok(Self { paging, mapping, addr, len, _listed: listed })
+                Ok(Self { paging, mapping, addr, len, relocations: AtomicU32::new(0), _listed: listed })
             }
             Err(error) => {
                 // SAFETY: the mapping just made, which nobody uses. Failing leaves
@@ -156,6 +160,38 @@ impl Range {
         // SAFETY: as above; nobody knows of these pages.
         let _ = unsafe { rustix::mm::mprotect(at(addr), len, MprotectFlags::empty()) };
         Err(RangeError::Kernel(Errno::NOMEM))
+    }
+
+    /// Moves usable pages, bytes and all, from one place of the range to another; what was at
+    /// `to` is gone, and `from` reads as zeros. False, and nothing has changed, if not.
+    pub(crate) fn relocate(&self, from: usize, to: usize, len: usize) -> bool {
+        if !self.paging.is_here() || self.relocations.fetch_add(1, Ordering::Relaxed) >= MOST_RELOCATIONS {
+            self.relocations.store(MOST_RELOCATIONS, Ordering::Relaxed);
+            return false;
+        }
+        resident::scope(|| {
+            let space = self.paging.instance.address_space();
+            let changes = [space.changing(from, len), space.changing(to, len)];
+            let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+            // SAFETY: both are of the reservation; nobody uses what is at `to`, and whoever
+            // uses what is at `from` waits for the answer.
+            let moved = unsafe { libc::syscall(libc::SYS_mremap, from, len, len, flags, to) };
+            drop(changes);
+            let moved = moved as usize == to;
+            if moved {
+                space.moved(from, to, len);
+                space.mapped(from, len, Rights::ReadWrite);
+            }
+            moved
+        })
+    }
+
+    /// Whether the page at `addr` is mapped in memory.
+    pub(crate) fn is_resident(&self, addr: usize) -> bool {
+        let mut resident = 0u8;
+        // SAFETY: one page of the reservation, and a place for one answer.
+        let answered = unsafe { libc::mincore(at(addr), PAGE, &mut resident) };
+        answered == 0 && resident & 1 != 0
     }
 
     /// Drops the contents of usable pages, which read as zeros then.

@@ -77,6 +77,18 @@ unsafe impl PageSource for Paged {
         self.paging.renounce(bytes);
     }
 
+    fn relocate(&self, from: usize, to: usize, len: usize) -> bool {
+        self.range.get().is_some_and(|range| range.relocate(from, to, len))
+    }
+
+    fn is_scarce(&self) -> bool {
+        true
+    }
+
+    fn is_resident(&self, addr: usize) -> bool {
+        self.range.get().is_none_or(|range| range.is_resident(addr))
+    }
+
     fn discard(&self, addr: usize, len: usize) {
         self.range.get().into_iter().for_each(|range| range.discard(addr, len));
     }

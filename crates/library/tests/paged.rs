@@ -177,6 +177,48 @@ fn zeroed_memory_is_zero_and_what_is_freed_comes_back() {
 }
 
 #[test]
+fn what_is_free_is_not_written() {
+    let heap = heap();
+    let objects = |byte: u8| -> Vec<PagedBox<[u8; 1024], Heap>> {
+        (0..BUDGET * 3 / 4 / 1024).map(|_| PagedBox::new_in([byte; 1024], heap.clone())).collect()
+    };
+    let mut kept = objects(1);
+    // Three of four pages have nothing in them.
+    kept = kept.into_iter().enumerate().filter(|(n, _)| n % 16 < 4).map(|(_, object)| object).collect();
+    let more: PagedVec<u8, Heap> = {
+        let mut more = PagedVec::new_in(heap.clone());
+        more.resize(BUDGET, 2);
+        more
+    };
+    assert!(kept.iter().all(|object| **object == [1; 1024]) && more.iter().all(|byte| *byte == 2));
+    let stats = heap.stats();
+    assert!(stats.zero_evictions > (BUDGET / 4 / PAGE) as u64, "{stats:?}");
+    assert!(stats.swap_outs < (BUDGET * 6 / 4 / PAGE) as u64, "{stats:?}");
+    drop(kept);
+    let again = objects(3);
+    assert!(again.iter().all(|object| **object == [3; 1024]));
+}
+
+#[test]
+fn what_grows_elsewhere_takes_its_pages_along() {
+    let heap = heap();
+    let words = 4 * BUDGET / 8;
+    let mut data: PagedVec<u64, Heap> = PagedVec::with_capacity_in(words, heap.clone());
+    data.extend((0..words).map(|index| word(4, index)));
+    let neighbour = PagedBox::new_in([0u8; 1 << 17], heap.clone());
+    let (before, start) = (heap.stats(), data.as_ptr());
+    data.reserve_exact(words);
+    let after = heap.stats();
+    assert_ne!(data.as_ptr(), start);
+    let read = after.swap_ins - before.swap_ins;
+    assert!(read < 100, "{read} pages were read to be copied");
+    assert!(data.iter().enumerate().all(|(index, found)| *found == word(4, index)));
+    data.extend((words..2 * words).map(|index| word(4, index)));
+    assert!(data.iter().enumerate().all(|(index, found)| *found == word(4, index)));
+    assert_eq!(*neighbour, [0; 1 << 17]);
+}
+
+#[test]
 fn vectors_grow_and_shrink_with_their_bytes() {
     let heap = heap();
     let mut data: PagedVec<u64, Heap> = PagedVec::new_in(heap.clone());

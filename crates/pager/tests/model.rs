@@ -361,7 +361,7 @@ impl Twin {
         }
     }
 
-    fn park(&mut self, page: PageNo) {
+    fn park_surely(&mut self, page: PageNo) {
         let State::Resident { frame, .. } = self.pager.state(page) else { return };
         match self.mapped.remove(&page) {
             Some(bytes) => {
@@ -375,7 +375,7 @@ impl Twin {
     /// Begins to write what is dirty of the shared map's `range`, which stays in memory.
     fn clean(&mut self, range: PageRange) {
         for page in range.pages() {
-            self.park(page);
+            self.park_surely(page);
             let State::Parked { frame, .. } = self.pager.state(page) else { continue };
             if let Some(home) = self.pager.clean(frame, content(self.pool[&frame])) {
                 self.transfers.push(Transfer::Write(frame, home));
