@@ -41,7 +41,7 @@ pub(crate) use request::FileRequest;
 use flush::Flush;
 use pager::{PageNo, PageRange, SlotNo};
 use source::Sources;
-use sys::uffd::{Source as UffdSource, Uffd};
+use sys::uffd::{Features, Source as UffdSource, Uffd};
 use views::Views;
 
 /// Everything that the pager thread has about files.
@@ -50,7 +50,7 @@ pub(crate) struct Files {
     /// Where descriptors come from; none in engines that have no files.
     pub(crate) link: Option<Link>,
     uffd_source: UffdSource,
-    /// Registered on views; made for the first.
+    /// Registered on views; none where the kernel has not what they need.
     uffd: Option<Uffd>,
     /// Homes are numbered from here on.
     slots: u32,
@@ -86,6 +86,12 @@ impl Files {
     /// Whether there is no file, which costs nothing then.
     pub(crate) fn are_none(&self) -> bool {
         self.window.count == 0
+    }
+
+    /// Gets the userfaultfd of views, where the kernel has what they need.
+    pub(crate) fn open_views(&mut self) {
+        let want = Features::MISSING_SHMEM | Features::MINOR_SHMEM | Features::POISON | Features::THREAD_ID;
+        self.uffd = Uffd::open(self.uffd_source, want).ok().map(|(uffd, _)| uffd);
     }
 
     pub(crate) fn zero_digest(&self) -> u128 {

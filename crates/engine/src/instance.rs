@@ -251,7 +251,8 @@ fn begin(engine: &Engine, link: Link) -> Result<(), OpenError> {
     live.files.link = Some(link);
     pager.set_zero_digest(live.files.zero_digest());
     live.keep_budget(pager, true);
-    live.steering.begin(&live.arena, engine.thread_starts);
+    live.files.open_views();
+    live.steering.begin(&live.arena, live.files.uffd(), engine.thread_starts);
     live.assistant.begin(&live.digester, engine.thread_starts);
     engine.set_stage(Stage::Paging);
     Ok(())

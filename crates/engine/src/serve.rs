@@ -107,7 +107,7 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
         die("the doorbell cannot be registered with userfaultfd");
     }
     live.take_over(pager);
-    live.steering.begin(&live.arena, engine.thread_starts);
+    live.steering.begin(&live.arena, None, engine.thread_starts);
     live.assistant.begin(&live.digester, engine.thread_starts);
     engine.set_stage(Stage::Paging);
     guard
@@ -116,7 +116,8 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
 /// Serves faults until it is asked to stop, which no engine of a process is.
 pub(crate) fn serve(engine: &Engine, mut guard: Option<Guard<'_>>) {
     let mut events = EventBuffer::new();
-    let mut faults: Vec<PageNo> = Vec::with_capacity(MAX_READS * EventBuffer::CAPACITY);
+    // One more for the views of files.
+    let mut faults: Vec<PageNo> = Vec::with_capacity((MAX_READS + 1) * EventBuffer::CAPACITY);
     let mut wait = Wait::new();
     loop {
         let mut core = engine.lock_core();

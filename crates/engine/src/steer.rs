@@ -59,6 +59,9 @@ pub(crate) struct Steering {
     bound_to: Option<usize>,
     next_look: Instant,
     waker: Option<Waker>,
+    /// A copy of the userfaultfd of views of files, if there is one: who waits for a page of
+    /// those waits there.
+    views: Option<OwnedFd>,
     used: u32,
     missed: u32,
     /// While the waker is not used.
@@ -84,6 +87,7 @@ impl Steering {
             bound_to: None,
             next_look: now,
             waker: None,
+            views: None,
             used: 0,
             missed: 0,
             rest: Rest::new(),
@@ -94,8 +98,16 @@ impl Steering {
 
     /// Paging begins: starts the waker, whose thread calls `thread_starts` first. Without
     /// it nobody is followed.
-    pub(crate) fn begin(&mut self, arena: &Uffd, thread_starts: fn()) {
-        self.waker = Waker::start(arena, thread_starts);
+    pub(crate) fn begin(&mut self, arena: &Uffd, views: Option<&Uffd>, thread_starts: fn()) {
+        self.views = views.and_then(|views| views.as_fd().try_clone_to_owned().ok());
+        self.waker = Waker::start(arena, views, thread_starts);
+    }
+
+    fn wake_now(&self, arena: &Uffd, start: usize, end: usize) {
+        let _ = arena.wake(start, end - start);
+        if let Some(views) = &self.views {
+            let _ = sys::uffd::wake(views, start, end - start);
+        }
     }
 
     /// Tells of a fault by `thread`.
@@ -155,11 +167,11 @@ impl Steering {
             match &self.waker {
                 Some(waker) if self.bound_to.is_some() => {
                     if let Some((start, end)) = waker.asked.take() {
-                        let _ = arena.wake(start, end - start);
+                        self.wake_now(arena, start, end);
                     }
                     waker.asked.ask(start, end);
                 }
-                _ => drop(arena.wake(start, end - start)),
+                _ => self.wake_now(arena, start, end),
             }
         }
         self.waker.as_ref().is_none_or(|waker| !waker.asked.is_pending())
@@ -171,7 +183,7 @@ impl Steering {
             return;
         }
         let Some((start, end)) = self.waker.as_ref().and_then(|waker| waker.asked.take()) else { return };
-        let _ = arena.wake(start, end - start);
+        self.wake_now(arena, start, end);
         self.missed += 1;
         if self.used >= 64 {
             (self.used, self.missed) = (0, 0);
@@ -222,7 +234,7 @@ impl Steering {
         if sent.is_some() {
             self.go(processor);
         }
-        let _ = arena.wake(start, end - start);
+        self.wake_now(arena, start, end);
         if let Some(theirs) = sent {
             // Unless it has chosen otherwise meanwhile.
             let ours = allowed(thread).is_some_and(|set| same(&set, &just(processor)));
@@ -371,8 +383,9 @@ impl Waker {
 
     /// None where the kernel gives no thread or descriptor. Its thread may touch the
     /// program's memory when it starts: the caller, who serves that, must not wait for it.
-    fn start(arena: &Uffd, thread_starts: fn()) -> Option<Self> {
+    fn start(arena: &Uffd, views: Option<&Uffd>, thread_starts: fn()) -> Option<Self> {
         let arena = arena.as_fd().try_clone_to_owned().ok()?;
+        let views = views.and_then(|views| views.as_fd().try_clone_to_owned().ok());
         let asked = Arc::new(Asked::default());
         let theirs = Arc::clone(&asked);
         let _blocked = Blocked::all();
@@ -406,6 +419,9 @@ impl Waker {
                     unsafe { libc::sched_yield() };
                     if let Some((start, end)) = theirs.take() {
                         let _ = sys::uffd::wake(&arena, start, end - start);
+                        if let Some(views) = &views {
+                            let _ = sys::uffd::wake(views, start, end - start);
+                        }
                     }
                 }
             })

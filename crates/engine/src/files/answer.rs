@@ -8,7 +8,7 @@ use crate::files::source::{Descriptors, Source};
 use crate::files::ticket::Ticket;
 use pager::{Content, FrameNo, PageNo, PageRange, Pager, Sharing, SlotNo, State};
 use rustix::io::Errno;
-use sys::uffd::{Features, Register, Uffd};
+use sys::uffd::Register;
 
 impl Live {
     /// Does what was asked, or says why not; nothing has changed then.
@@ -139,12 +139,7 @@ impl Live {
     }
 
     fn add_view(&mut self, part: ViewPart) -> Result<(), Errno> {
-        if self.files.uffd.is_none() {
-            let want =
-                Features::MISSING_SHMEM | Features::MINOR_SHMEM | Features::POISON | Features::THREAD_ID;
-            let (uffd, _) = Uffd::open(self.files.uffd_source, want)?;
-            self.files.uffd = Some(uffd);
-        }
+        // Where the kernel has no such userfaultfd, files are mapped private only.
         let Some(uffd) = &self.files.uffd else { return Err(Errno::NOTSUP) };
         let len = part.pages.count as usize * PAGE;
         // SAFETY: faults there are served from now on; nothing of it has been touched.

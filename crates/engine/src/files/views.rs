@@ -62,12 +62,10 @@ impl Live {
             die("the userfaultfd of mapped files cannot be read")
         };
         for index in 0..count {
-            if let Event::Fault { addr, .. } = events.take(index)
-                && let Some(page) = self.files.views.page_at(addr)
-                && faults.len() < faults.capacity()
-            {
-                faults.push(page);
-            }
+            let Event::Fault { addr, thread, .. } = events.take(index) else { continue };
+            self.steering.fault(thread);
+            // A view that is no more: nobody who may touch it is left.
+            faults.extend(self.files.views.page_at(addr));
         }
         count
     }
@@ -75,12 +73,16 @@ impl Live {
     /// Maps pages that are in shared memory wherever they are seen.
     pub(crate) fn map_views(&mut self, range: PageRange) -> Seen {
         let mut seen = Seen::Mapped;
+        let waking = self.steering.waking();
         let Some(uffd) = self.files.uffd() else { return seen };
         for (addr, len) in self.files.views.of(range) {
             let mut done = 0;
             while done < len {
                 // SAFETY: the core holds these pages to be what the program expects there.
-                let mapped = unsafe { uffd.resume(addr + done, len - done, Waking::Now) };
+                let mapped = unsafe { uffd.resume(addr + done, len - done, waking) };
+                if waking == Waking::Later && mapped.done > 0 {
+                    self.steering.wake(addr + done, mapped.done);
+                }
                 done += mapped.done;
                 match mapped.stop {
                     None => {}
