@@ -65,13 +65,19 @@ enum Hint {
 }
 
 impl Map {
-    fn new(file: &File, len: usize, budget: Option<u64>) -> Result<Self, Box<dyn std::error::Error>> {
+    fn new(
+        file: &File,
+        len: usize,
+        budget: Option<u64>,
+        changes: bool,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
         if let Some(mib) = budget {
             let heap = Heap::builder().budget(mib << 20).build()?;
-            let map = heap.map_file(file, MapOptions::shared().len(len))?;
+            let options = if changes { MapOptions::shared() } else { MapOptions::read_only() };
+            let map = heap.map_file(file, options.len(len))?;
             return Ok(Self::Outcore { map, _heap: heap });
         }
-        let rights = libc::PROT_READ | libc::PROT_WRITE;
+        let rights = if changes { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
         // SAFETY: a new mapping at an address of the kernel's choice.
         let start =
             unsafe { libc::mmap(ptr::null_mut(), len, rights, libc::MAP_SHARED, file.as_raw_fd(), 0) };
@@ -79,6 +85,16 @@ impl Map {
             return Err(Error::last_os_error().into());
         }
         Ok(Self::Kernel { start: start.cast(), len })
+    }
+
+    /// What is only read.
+    fn all(&self) -> &[u64] {
+        let (start, len): (*const u64, usize) = match self {
+            Self::Kernel { start, len } => (start.cast_const(), *len),
+            Self::Outcore { map, .. } => (map.as_ptr().cast(), map.len()),
+        };
+        // SAFETY: as long as the map, aligned to pages, and nobody else's.
+        unsafe { std::slice::from_raw_parts(start, len / 8) }
     }
 
     fn words(&mut self) -> &mut [u64] {
@@ -147,15 +163,14 @@ fn measured(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let file = File::options().read(true).write(true).open(&options.file)?;
     // SAFETY: what is clean leaves the page cache, no more.
     unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
-    let mut map = Map::new(&file, len, options.budget)?;
+    let changes = matches!(kind, Use::Write | Use::Sort);
+    let mut map = Map::new(&file, len, options.budget, changes)?;
     let (words, pages) = (len / 8, len / 8 / WORDS);
     match kind {
         Use::Read => {
             map.advise(Hint::Sequential)?;
             let mut sum = 0u64;
-            phase("read", len, pages, || {
-                sum = map.words().iter().fold(0, |sum, word| sum.wrapping_add(*word))
-            });
+            phase("read", len, pages, || sum = map.all().iter().fold(0, |sum, word| sum.wrapping_add(*word)));
             let wanted = (0..words as u64).fold(0u64, |sum, index| sum.wrapping_add(number(index)));
             assert_eq!(sum, wanted, "what was read is not what was written");
         }
@@ -178,7 +193,7 @@ fn measured(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
         }
         Use::Random => {
             map.advise(Hint::Random)?;
-            let all: &[u64] = map.words();
+            let all = map.all();
             phase("random", THREADS * options.touches * WORDS * 8, THREADS * options.touches, || {
                 thread::scope(|scope| {
                     for seed in 0..THREADS {
@@ -209,7 +224,7 @@ fn measured(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
         Use::Bfs => {
             map.advise(Hint::Random)?;
             let mut reached = 0;
-            phase("bfs", len, pages, || reached = breadth_first(map.words()));
+            phase("bfs", len, pages, || reached = breadth_first(map.all()));
             assert!(reached > nodes(words) / 10 * 9, "{reached} nodes are reached");
         }
     }
