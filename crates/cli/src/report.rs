@@ -21,7 +21,7 @@ const FEATURES: [(u64, &str); 7] = [
     (feature::FULL_USERFAULTFD, "full-userfaultfd"),
     (feature::FILE_STORE, "file-store"),
     (feature::DIRECT_IO, "direct-io"),
-    (feature::FORK_EVENTS, "fork-events"),
+    (feature::FORKS, "forks"),
     (feature::PAGER_PROCESS, "pager-process"),
 ];
 

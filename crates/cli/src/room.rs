@@ -4,7 +4,7 @@ use crate::size::shown;
 use crate::trouble::Trouble;
 
 /// Tables for one slot of the store.
-const SLOT_BYTES: u64 = 20;
+const SLOT_BYTES: u64 = 31;
 /// Libraries, stacks and small mappings of an ordinary program.
 const ORDINARY: u64 = 256 << 20;
 /// Half of the room goes to the program's heap, which is reserved in one piece.

@@ -1,8 +1,8 @@
 //! What the core's lock protects: the pager, and the means to carry out its decisions.
 
 use crate::assistant::{Assistant, Found};
-use crate::children::Children;
 use crate::files::{FileRequest, Files};
+use crate::fork::{Estate, Kin};
 use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
 use crate::settings::Scope;
@@ -12,8 +12,11 @@ use crate::voice::Voice;
 use crate::wait::Demand;
 use pager::{FrameNo, PageNo, PageRange, Pager, Rights, State};
 use rustix::io::Errno;
+use std::mem::forget;
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 use store::{Digester, Store};
+use sys::handover::Address;
 use sys::maps::{Pagemap, Reservation, Statm};
 use sys::uffd::Uffd;
 
@@ -31,6 +34,8 @@ pub(crate) enum Mechanism {
 pub(crate) enum Request {
     /// Register and manage these pages.
     Manage(PageRange, Rights),
+    /// Send there what the pager of a forked child needs.
+    HandOver(Address),
     /// Unmap these pages, as those whose turn to leave is next.
     Cool(PageRange),
     /// Something about mapped files, which is answered.
@@ -48,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) request: Option<Request>,
     /// What became of the last [`Request::File`].
     pub(crate) file_answer: Option<Result<(), Errno>>,
+    /// In a forked child, until its pager has taken it.
+    pub(crate) estate: Option<Estate>,
 }
 
 /// The pager thread's means. Its descriptors are valid in that thread only: it
@@ -61,6 +68,8 @@ pub(crate) struct Live {
     pub(crate) pool_side: Uffd,
     /// Registered on one page, the doorbell.
     pub(crate) bell: Uffd,
+    /// It also tells of forks that were not announced.
+    pub(crate) bell_is_watched: bool,
     pub(crate) mechanism: Mechanism,
     pub(crate) pool: Pool,
     pub(crate) store: Store,
@@ -77,9 +86,18 @@ pub(crate) struct Live {
     /// Scratch for digests: where pages are, and what they hold; capacity is fixed.
     pub(crate) addrs: Vec<usize>,
     pub(crate) contents: Vec<Found>,
-    pub(crate) children: Children,
-    /// Forks are announced; otherwise managed memory is not inherited at all.
-    pub(crate) children_are_served: bool,
+    /// Whose slots these are as well.
+    pub(crate) kin: Option<Kin>,
+    /// Pages here may be shared with a process that forked from this one, or the reverse.
+    pub(crate) has_relatives: bool,
+    /// How the last request to hand over went.
+    pub(crate) handed: Option<Result<(), Errno>>,
+    /// `/proc`.
+    pub(crate) proc: OwnedFd,
+    /// `/dev/userfaultfd`, if that is how userfaultfds are opened.
+    pub(crate) device: Option<OwnedFd>,
+    /// Written to when the program has no use for its pager any more.
+    pub(crate) dismissal: OwnedFd,
     pub(crate) statm: Statm,
     pub(crate) pagemap: Pagemap,
     pub(crate) limits: Limits,
@@ -116,6 +134,8 @@ pub(crate) struct Tally {
     pub(crate) stall_ns: u64,
     pub(crate) busy_moves: u64,
     pub(crate) peak_touched: u64,
+    /// Forks since paging began.
+    pub(crate) forks: u64,
     /// Discards and unmappings made past the preload library.
     pub(crate) raw_changes: u64,
     /// Consecutive rounds in which reclaim was needed and freed nothing.
@@ -138,6 +158,11 @@ pub(crate) fn pages_of(addr: usize, len: usize) -> PageRange {
 }
 
 impl Core {
+    /// Nothing has been asked, and nothing is live.
+    pub(crate) fn new(pager: Pager) -> Self {
+        Self { pager, live: None, request: None, file_answer: None, estate: None }
+    }
+
     /// The program gave these pages up; what the pool holds of them is dropped.
     pub(crate) fn discard(&mut self, range: PageRange) {
         let Self { pager, live, .. } = self;
@@ -155,5 +180,25 @@ impl Core {
             pager.add_area(area.range, area.rights);
         }
         pager
+    }
+}
+
+/// What a forked child goes on with of its parent's [`Live`].
+pub(crate) struct Inherited {
+    pub(crate) pool: Pool,
+    pub(crate) digester: Digester,
+    /// The store, if it is memory.
+    pub(crate) memory: Option<Store>,
+}
+
+impl Live {
+    /// In a forked child: what is here as well. The rest speaks of descriptors, rings and
+    /// threads that are its parent's; dropped, it would close others of the same numbers.
+    pub(crate) fn inherited(self) -> Inherited {
+        let memory = self.store.heir();
+        let Self { pool, digester, .. } = self;
+        forget((self.arena, self.pool_side, self.bell, self.store, self.assistant, self.steering));
+        forget((self.proc, self.device, self.dismissal, self.statm, self.pagemap));
+        Inherited { pool, digester, memory }
     }
 }

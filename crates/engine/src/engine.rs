@@ -4,6 +4,7 @@
 use crate::PAGE;
 use crate::core::{Core, Mechanism, Request, pages_of};
 use crate::error::OpenError;
+use crate::fork::{Estate, Kin};
 use crate::home::{self, FirstThread};
 use crate::serve;
 use crate::settings::{Scope, Settings};
@@ -12,9 +13,9 @@ use crate::takeover::MIN_FRAMES;
 use crate::voice::{self, Voice};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use pager::{Commit, Config, PageRange, Pager, Rights};
+use pager::{Commit, Config, Inherit, Lineage, PageRange, Pager, Rights};
 use rustix::io::Errno;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use sys::companion;
 use sys::maps::{self, Reservation};
@@ -33,10 +34,12 @@ pub(crate) enum Stage {
     Watching = 1,
     /// Memory is paged.
     Paging = 2,
-    /// Nothing will ever be paged here: paging is not possible, or this process
-    /// forked from one that pages, which serves it.
+    /// Nothing will ever be paged here, because it is not possible.
     Off = 3,
 }
+
+/// Nobody else changes the address space.
+pub(crate) type AddressSpaceLock<'a> = MutexGuard<'a, ()>;
 
 /// The pager of this process. See the crate's page for locks.
 #[derive(Debug)]
@@ -53,6 +56,10 @@ pub struct Engine {
     /// None where the pager must be a thread.
     pub(crate) first_thread: Option<FirstThread>,
     pub(crate) thread_starts: fn(),
+    /// Set once by the pager, if its slots can be shared with forked children.
+    pub(crate) kin: OnceLock<Kin>,
+    /// In a forked child whose parent paged: not 0 once it is served.
+    pub(crate) served: AtomicU32,
     pub(crate) voice: Voice,
     /// Frames move, so that discards are announced; else they are told.
     announces_discards: AtomicU8,
@@ -137,17 +144,14 @@ impl Engine {
             OpenError::LargeBudget { given: settings.ram_bytes, most: MAX_FRAMES as u64 * PAGE as u64 },
         )?;
         let slots = (settings.store_bytes / PAGE as u64).min((1 << 28) - 2);
-        let pager = Pager::new(Config {
-            frames,
-            slots: slots as u32,
-            commit: settings.commit,
-            readahead: settings.readahead,
-        });
+        let slots = (slots as u32).next_multiple_of(Lineage::EXTENT).min((1 << 28) - Lineage::EXTENT);
+        let pager =
+            Pager::new(Config { frames, slots, commit: settings.commit, readahead: settings.readahead });
         let doorbell =
             Reservation::new(PAGE).map_err(|error| OpenError::Kernel("no address space", error))?;
         doorbell.dont_fork().map_err(|error| OpenError::Kernel("madvise", error))?;
         Ok(Self {
-            core: Mutex::new(Core { pager, live: None, request: None, file_answer: None }),
+            core: Mutex::new(Core::new(pager)),
             address_space: Mutex::new(()),
             stage: AtomicU8::new(Stage::Dormant as u8),
             promised: AtomicU64::new(0),
@@ -156,12 +160,14 @@ impl Engine {
             summons: AtomicU32::new(0),
             first_thread,
             thread_starts,
+            kin: OnceLock::new(),
+            served: AtomicU32::new(0),
             voice,
             announces_discards: AtomicU8::new(1),
         })
     }
 
-    fn start_thread(&'static self) -> Result<(), String> {
+    pub(crate) fn start_thread(&'static self) -> Result<(), String> {
         let _blocked = Blocked::all();
         std::thread::Builder::new()
             .name("outcore-pager".into())
@@ -169,7 +175,8 @@ impl Engine {
             .spawn(move || {
                 (self.thread_starts)();
                 home::leave(self);
-                serve::own_file_table();
+                let kept = self.lock_core().estate.as_ref().map(Estate::raw);
+                serve::own_file_table(kept);
                 serve::run(self, None);
                 // Nothing is paged here. A thread of the pager never ends: the C library
                 // does not count it.
@@ -216,7 +223,7 @@ impl Engine {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn lock_address_space(&self) -> MutexGuard<'_, ()> {
+    pub(crate) fn lock_address_space(&self) -> AddressSpaceLock<'_> {
         self.address_space.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -290,16 +297,6 @@ impl Engine {
         self.lock_core().pager.begin_change(range);
         Change { engine: self, range, _blocked: blocked }
     }
-
-    /// Before `fork`, with the heap's locks held. Must be followed by one of the
-    /// `after_fork` calls in each process.
-    pub fn before_fork(&self) -> ForkGuard<'_> {
-        let blocked = Blocked::all();
-        let address_space = self.lock_address_space();
-        // A pager that pages must be able to read the fork's announcement.
-        let core = (self.stage() != Stage::Paging).then(|| self.lock_core());
-        ForkGuard { engine: self, core, _address_space: address_space, _blocked: blocked }
-    }
 }
 
 /// A change of the address space under way in this thread.
@@ -316,68 +313,44 @@ impl Drop for Change<'_> {
     }
 }
 
-/// Locks held over a fork.
-#[derive(Debug)]
-pub struct ForkGuard<'a> {
-    engine: &'a Engine,
-    core: Option<MutexGuard<'a, Core>>,
-    _address_space: MutexGuard<'a, ()>,
-    _blocked: Blocked,
-}
-
-impl ForkGuard<'_> {
-    /// In the parent.
-    pub fn after_fork_in_parent(self) {}
-
-    /// In the child. Whether the child may start an engine of its own: true when
-    /// nothing was paged at the fork, so that the child has all its memory.
-    pub fn after_fork_in_child(self) -> bool {
-        let independent = self.core.is_some() && self.engine.stage() != Stage::Off;
-        RECORD.store(ptr::null_mut(), Ordering::Release);
-        PROGRAM.store(std::process::id(), Ordering::Release);
-        if !independent {
-            self.engine.stage.store(Stage::Off as u8, Ordering::Release);
-        }
-        independent
-    }
-}
-
 impl Engine {
-    /// Continues in a forked child with a pager of its own. Areas and
-    /// promises are the parent's at the fork.
-    ///
-    /// # Errors
-    /// A sentence for the user; the child's memory is then left to the kernel.
-    pub fn restart_in_child(&'static self) -> Result<&'static Self, String> {
-        if let Some(path) = &self.settings.status {
-            attach_status(path, self.settings.ram_bytes);
-        }
-        let child = Box::leak(Box::new(Self {
-            core: Mutex::new(Core {
-                live: None,
-                request: None,
-                file_answer: None,
-                pager: self.lock_core().take_areas(),
-            }),
+    /// The engine of a forked child, with this one's settings and promises, without a pager.
+    pub(crate) fn child(&self, core: Core) -> Result<&'static Self, String> {
+        let doorbell = Reservation::new(PAGE).map_err(|error| format!("no address space: {error}"))?;
+        doorbell.dont_fork().map_err(|error| format!("madvise: {error}"))?;
+        Ok(Box::leak(Box::new(Self {
+            core: Mutex::new(core),
             address_space: Mutex::new(()),
             stage: AtomicU8::new(Stage::Dormant as u8),
             promised: AtomicU64::new(self.promised.load(Ordering::Relaxed)),
             settings: self.settings.clone(),
-            doorbell: {
-                let bell = Reservation::new(PAGE).map_err(|error| format!("no address space: {error}"))?;
-                bell.dont_fork().map_err(|error| format!("madvise: {error}"))?;
-                bell
-            },
+            doorbell,
             summons: AtomicU32::new(0),
             first_thread: FirstThread::of_caller(),
             thread_starts: self.thread_starts,
+            kin: OnceLock::new(),
+            served: AtomicU32::new(0),
             voice: Voice::Process,
             announces_discards: AtomicU8::new(1),
-        }));
-        child.start_thread()?;
-        let promised = child.promise(0);
-        debug_assert!(promised, "what was promised stays promised");
-        Ok(child)
+        })))
+    }
+
+    /// Asks the pager thread, which must serve, and waits until it has seen to it. The
+    /// caller has locked the address space.
+    pub(crate) fn ask(&self, request: Request) {
+        self.lock_core().request = Some(request);
+        let bell = self.doorbell.addr();
+        if maps::dont_need(bell, PAGE).is_err() {
+            die("the doorbell cannot be emptied: the kernel refuses madvise on an anonymous page");
+        }
+        // SAFETY: the page is ours and readable; the read returns when the pager
+        // thread has mapped it.
+        unsafe { ptr::read_volatile(bell as *const u8) };
+    }
+
+    /// Whether the pager is not a thread of the program.
+    pub(crate) fn pager_is_a_process(&self) -> bool {
+        self.first_thread.is_some() && !self.settings.force.pager_thread
     }
 }
 
@@ -398,9 +371,8 @@ impl AddressSpace<'_> {
             Stage::Off => {}
             Stage::Dormant | Stage::Watching => core.pager.add_area(range, rights),
             Stage::Paging => {
-                core.request = Some(Request::Manage(range, rights));
                 drop(core);
-                self.ring();
+                self.engine.ask(Request::Manage(range, rights));
             }
         }
     }
@@ -452,6 +424,22 @@ impl AddressSpace<'_> {
         self.engine.lock_core().pager.set_rights(pages_of(addr, len), rights);
     }
 
+    /// What forked children will have of the range.
+    pub fn inherited(&self, addr: usize, len: usize, inherit: Inherit) {
+        self.engine.lock_core().pager.set_inherit(pages_of(addr, len), inherit);
+    }
+
+    /// Has the resident pages of the range leave next, unless they are touched before.
+    /// Only while memory is paged.
+    pub fn cool(&self, addr: usize, len: usize) {
+        self.engine.ask(Request::Cool(pages_of(addr, len)));
+    }
+
+    /// Asks the pager thread, which must serve, and waits until it has seen to it.
+    pub(crate) fn ask(&self, request: Request) {
+        self.engine.ask(request);
+    }
+
     /// Pins what is managed in the range, or lets it go. False, and nothing
     /// changed, when pinned memory would leave less than half the frames.
     pub fn pin(&self, addr: usize, len: usize, pinned: bool) -> bool {
@@ -464,33 +452,15 @@ impl AddressSpace<'_> {
         }
         true
     }
+}
 
-    /// Has the resident pages of the range leave next, unless they are touched before.
-    /// Only while memory is paged.
-    pub fn cool(&self, addr: usize, len: usize) {
-        self.ask(Request::Cool(pages_of(addr, len)));
-    }
-
-    /// Asks the pager thread, which must serve, and waits until it has seen to it.
-    pub(crate) fn ask(&self, request: Request) {
-        self.engine.lock_core().request = Some(request);
-        self.ring();
-    }
-
-    /// Waits until the pager thread has seen to the request.
-    fn ring(&self) {
-        let bell = self.engine.doorbell.addr();
-        if maps::dont_need(bell, PAGE).is_err() {
-            die("the doorbell cannot be emptied: the kernel refuses madvise on an anonymous page");
-        }
-        // SAFETY: the page is ours and readable; the read returns when the pager
-        // thread has mapped it.
-        unsafe { ptr::read_volatile(bell as *const u8) };
-    }
+/// In a forked child: the record is its parent's.
+pub(crate) fn forget_status() {
+    RECORD.store(ptr::null_mut(), Ordering::Release);
 }
 
 /// Claims a record of the status page. Without one the process runs unreported.
-fn attach_status(path: &std::path::Path, budget_bytes: u64) {
+pub(crate) fn attach_status(path: &std::path::Path, budget_bytes: u64) {
     if let Some(record) = StatusPage::open(path).and_then(|page| page.claim(std::process::id())) {
         record.budget_bytes.store(budget_bytes, Ordering::Relaxed);
         RECORD.store(ptr::from_ref(record).cast_mut(), Ordering::Release);

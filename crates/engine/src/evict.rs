@@ -108,7 +108,8 @@ impl Live {
 
     fn park_by_move(&mut self, pager: &mut Pager, range: PageRange, run: PlaceRun) -> u32 {
         let (mut done, mut parked) = (0, 0);
-        let mut retried = None;
+        // Pages up to here have been made this process's own.
+        let mut own = range.start;
         while done < run.count {
             let page = range.start.plus(u64::from(done));
             let dst = self.pool.address(run.start) + done as usize * PAGE;
@@ -129,12 +130,13 @@ impl Live {
             done += moved;
             let Some(stop) = transfer.stop.filter(|_| done < run.count) else { continue };
             let page = range.start.plus(u64::from(done));
-            if stop == Stop::Busy && retried != Some(page) {
-                // Shared since a fork, most likely: writing to it in place ends
-                // that. Never over a hole, which would be our own fault to serve.
-                retried = Some(page);
+            if stop == Stop::Busy && page >= own {
+                // Shared since a fork, most likely, and its neighbours with it: writing to them
+                // in place ends that. All of them are mapped: a hole would be our own
+                // fault to serve.
+                own = if self.has_relatives { range.end() } else { page.plus(1) };
                 self.tally.busy_moves += 1;
-                let _ = maps::populate_write(addr_of(page), PAGE);
+                let _ = maps::populate_write(addr_of(page), (own.0 - page.0) as usize * PAGE);
                 continue;
             }
             if stop == Stop::Absent {

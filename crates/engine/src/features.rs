@@ -2,10 +2,10 @@
 //! Opening what paging needs, best first.
 
 use crate::assistant::Assistant;
-use crate::children::Children;
 use crate::core::{Limits, Live, Mechanism, Tally};
 use crate::error::OpenError;
 use crate::files::Files;
+use crate::fork::{Descriptors, Estate, Kin};
 use crate::map::ZEROS;
 use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
@@ -15,13 +15,15 @@ use crate::unused::Knows;
 use crate::voice::Voice;
 use crate::wait::Demand;
 use crate::{PAGE, ops};
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 use store::{Digester, FaultPlan, FileOptions, Store};
 use sys::aio::Aio;
-use sys::maps::{Pagemap, Reservation, Statm};
+use sys::maps::{self, Pagemap, Reservation, Statm};
 use sys::status::feature;
-use sys::uffd::{Features, Source, Uffd};
+use sys::uffd::{self, Features, Source, Uffd};
 
 /// Threads that transfer where io_uring is not to be had.
 const TRANSFER_THREADS: usize = 4;
@@ -31,10 +33,19 @@ struct Arena {
     uffd: Uffd,
     source: Source,
     mechanism: Mechanism,
-    forks: bool,
 }
 
-fn open_arena(settings: &Settings) -> Result<Arena, OpenError> {
+/// A userfaultfd by `source`.
+fn open_uffd(source: Source, device: Option<&OwnedFd>, want: Features) -> Result<Uffd, Errno> {
+    let opened = match (source, device) {
+        (Source::Device, Some(device)) => Uffd::open_by(device.as_fd(), want),
+        (Source::Device, None) => Err(Errno::NOENT),
+        (source, _) => Uffd::open(source, want),
+    };
+    opened.map(|(uffd, _)| uffd)
+}
+
+fn open_arena(settings: &Settings, device: Option<&OwnedFd>) -> Result<Arena, OpenError> {
     let sources: &[Source] = if settings.force.user_mode {
         &[Source::UserModeOnly]
     } else {
@@ -49,61 +60,73 @@ fn open_arena(settings: &Settings) -> Result<Arena, OpenError> {
             if mechanism == Mechanism::Move && settings.force.copy {
                 continue;
             }
-            // What is paged from the start is not inherited at all.
-            let ways: &[bool] = if settings.scope == Scope::Process { &[true, false] } else { &[false] };
-            for forks in ways.iter().copied() {
-                let fork = if forks { Features::EVENT_FORK } else { Features::empty() };
-                match Uffd::open(*source, changes | needs | fork | Features::POISON) {
-                    Ok((uffd, _)) => return Ok(Arena { uffd, source: *source, mechanism, forks }),
-                    Err(error) => last = error,
-                }
+            match open_uffd(*source, device, changes | needs | Features::POISON) {
+                Ok(uffd) => return Ok(Arena { uffd, source: *source, mechanism }),
+                Err(error) => last = error,
             }
         }
     }
     Err(OpenError::Userfaultfd(last))
 }
 
-fn open_transfers(settings: &Settings, depth: u32, thread_starts: fn()) -> Result<(Aio, u64), OpenError> {
+/// A ring, or threads where there is none, with its bit.
+fn open_aio(settings: &Settings, thread_starts: fn()) -> Result<(Aio, u64), OpenError> {
+    let depth = ops::MAX_OPS as u32;
     let ring = if settings.force.threads { Err(Errno::NOSYS) } else { Aio::ring(depth) };
     match ring {
         Ok(ring) => Ok((ring, feature::IO_URING)),
         Err(_) => {
             let pool = Aio::threads(depth, TRANSFER_THREADS, thread_starts);
-            Ok((pool.map_err(|error| OpenError::Kernel("transfer threads cannot be started", error))?, 0))
+            Ok((pool.map_err(failed("transfer threads cannot be started"))?, 0))
         }
     }
 }
 
-fn open_store(settings: &Settings, slots: u64, thread_starts: fn()) -> Result<(Store, u64), OpenError> {
-    let depth = ops::MAX_OPS as u32;
-    let (store, bits) = match &settings.store {
+fn open_store(settings: &Settings, slots: u32, thread_starts: fn()) -> Result<(Store, u64), OpenError> {
+    let slots = u64::from(slots);
+    match &settings.store {
         StorePlace::Memory => {
-            let store = Store::memory(slots, PAGE)
-                .map_err(|error| OpenError::Kernel("the memory store cannot be mapped", error))?;
+            let store = Store::memory(slots, PAGE).map_err(failed("the memory store cannot be mapped"))?;
             match settings.scope {
-                Scope::Process => (store, 0),
+                Scope::Process => Ok((store, 0)),
                 // Files may be mapped.
                 Scope::Areas => {
-                    let (aio, bit) = open_transfers(settings, depth, thread_starts)?;
-                    (store.with_transfers(aio), bit)
+                    let (aio, bit) = open_aio(settings, thread_starts)?;
+                    Ok((store.with_transfers(aio), bit))
                 }
             }
         }
         StorePlace::Directory(dir) => {
-            let (aio, bit) = open_transfers(settings, depth, thread_starts)?;
+            let (aio, bit) = open_aio(settings, thread_starts)?;
             let options = FileOptions { dir, slots, page_size: PAGE };
-            let store = Store::file(options, aio).map_err(OpenError::Store)?;
-            let direct = if store.direct() { feature::DIRECT_IO } else { 0 };
-            (store, bit | direct | feature::FILE_STORE)
-        }
-    };
-    match &settings.faults {
-        None => Ok((store, bits)),
-        Some(plan) => {
-            let plan: FaultPlan = plan.parse().map_err(|error| OpenError::Faults(format!("{error}")))?;
-            Ok((store.with_faults(plan), bits))
+            Ok((Store::file(options, aio).map_err(OpenError::Store)?, bit))
         }
     }
+}
+
+fn faulty(store: Store, settings: &Settings) -> Result<Store, OpenError> {
+    match &settings.faults {
+        None => Ok(store),
+        Some(plan) => {
+            let plan: FaultPlan = plan.parse().map_err(|error| OpenError::Faults(format!("{error}")))?;
+            Ok(store.with_faults(plan))
+        }
+    }
+}
+
+/// What is opened once for a lineage, and passed on.
+struct Means {
+    proc: OwnedFd,
+    device: Option<OwnedFd>,
+    store: Store,
+    bits: u64,
+    pool: Pool,
+    digester: Digester,
+    kin: Option<Kin>,
+}
+
+fn failed(what: &'static str) -> impl Fn(Errno) -> OpenError {
+    move |error| OpenError::Kernel(what, error)
 }
 
 /// Opens everything. `frames` is the budget in pages; threads that are started call
@@ -111,43 +134,86 @@ fn open_store(settings: &Settings, slots: u64, thread_starts: fn()) -> Result<(S
 pub(crate) fn open(
     settings: &Settings,
     frames: u32,
-    slots: u64,
+    slots: u32,
     thread_starts: fn(),
     voice: Voice,
 ) -> Result<(Live, u64), OpenError> {
-    let failed = |what: &'static str| move |error: Errno| OpenError::Kernel(what, error);
-    let arena = open_arena(settings)?;
-    let (pool_side, _) = Uffd::open(arena.source, pool_features(arena.mechanism))
-        .map_err(failed("a second userfaultfd cannot be opened"))?;
-    let (bell, _) = Uffd::open(arena.source, Features::empty())
-        .map_err(failed("a third userfaultfd cannot be opened"))?;
-    let (store, store_bits) = open_store(settings, slots, thread_starts)?;
+    let (store, bits) = open_store(settings, slots, thread_starts)?;
     let places = frames.saturating_mul(4).max(16_384);
-    let pool = Pool::new(places, frames).map_err(failed("the frame pool cannot be reserved"))?;
+    let means = Means {
+        proc: maps::open_proc().map_err(failed("/proc cannot be opened"))?,
+        device: uffd::device().ok(),
+        store,
+        bits,
+        pool: Pool::new(places, frames).map_err(failed("the frame pool cannot be reserved"))?,
+        digester: Digester::random().map_err(failed("no randomness for the digest's key"))?,
+        // What an instance pages is not inherited.
+        kin: if settings.scope == Scope::Process { Kin::first(slots) } else { None },
+    };
+    open_by(settings, means, voice)
+}
+
+/// The same in a forked child, with what its parent left.
+pub(crate) fn open_estate(
+    settings: &Settings,
+    mut estate: Estate,
+    slots: u32,
+    thread_starts: fn(),
+    voice: Voice,
+) -> Result<(Live, u64), OpenError> {
+    let taken = estate.descriptors().map_err(failed("the parent's descriptors have not arrived"))?;
+    let Descriptors { proc, file, device } = taken;
+    let (store, bits) = match (file, estate.memory()) {
+        (Some((file, direct)), _) => {
+            let (aio, bit) = open_aio(settings, thread_starts)?;
+            (Store::of_file(file, direct, u64::from(slots), PAGE, aio), bit)
+        }
+        (None, Some(memory)) => (memory, 0),
+        (None, None) => return Err(OpenError::Kernel("the parent's store has not arrived", Errno::BADMSG)),
+    };
+    let Estate { kin, pool, digester, .. } = estate;
+    open_by(settings, Means { proc, device, store, bits, pool, digester, kin: Some(kin) }, voice)
+}
+
+fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64), OpenError> {
+    let Means { proc, device, store, mut bits, pool, digester, kin } = means;
+    let arena = open_arena(settings, device.as_ref())?;
+    let more = |want| open_uffd(arena.source, device.as_ref(), want);
+    let pool_side =
+        more(pool_features(arena.mechanism)).map_err(failed("a second userfaultfd cannot be opened"))?;
+    let forks = if settings.scope == Scope::Process { Features::EVENT_FORK } else { Features::empty() };
+    let watched = more(forks);
+    let bell_is_watched = watched.is_ok();
+    let bell = watched
+        .or_else(|_| more(Features::empty()))
+        .map_err(failed("a third userfaultfd cannot be opened"))?;
     register_pool(&pool_side, &pool, arena.mechanism)
         .map_err(failed("the frame pool cannot be registered"))?;
     let zeros = Reservation::new(ZEROS * PAGE).map_err(failed("no memory"))?;
     // All of it is the kernel's one page of zeros; huge pages would be memory of our own.
     zeros.no_huge_pages().and_then(|()| zeros.read_ahead()).map_err(failed("no memory"))?;
-    let digester = Digester::random().map_err(failed("no randomness for the digest's key"))?;
     // SAFETY: the zeros are ours, and never written.
     let zero = unsafe { digester.of_page(zeros.addr(), PAGE) };
-    let files = Files::new(arena.source, slots as u32, zero.0);
-    let mut bits = store_bits;
+    let files = Files::new(arena.source, zero.0);
+    let file = store.file_fd().is_some();
     for (bit, on) in [
         (feature::MOVE, arena.mechanism == Mechanism::Move),
         (feature::FULL_USERFAULTFD, arena.source != Source::UserModeOnly),
-        (feature::FORK_EVENTS, arena.forks),
+        (feature::FILE_STORE, file),
+        (feature::DIRECT_IO, store.direct()),
+        (feature::FORKS, kin.is_some()),
     ] {
         bits |= if on { bit } else { 0 };
     }
+    let dismissal = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
     let live = Live {
         arena: arena.uffd,
         pool_side,
         bell,
+        bell_is_watched,
         mechanism: arena.mechanism,
         pool,
-        store,
+        store: faulty(store, settings)?,
         assistant: Assistant::new(),
         digester,
         ops: Ops::new(),
@@ -157,10 +223,14 @@ pub(crate) fn open(
         victims: Vec::with_capacity(ops::MAX_OP_PAGES),
         addrs: Vec::with_capacity(ops::MAX_OP_PAGES),
         contents: Vec::with_capacity(ops::MAX_OP_PAGES),
-        children: Children::default(),
-        children_are_served: arena.forks,
-        statm: Statm::open().map_err(failed("/proc/self/statm cannot be opened"))?,
-        pagemap: Pagemap::open().map_err(failed("/proc/self/pagemap cannot be opened"))?,
+        kin,
+        has_relatives: false,
+        handed: None,
+        statm: Statm::open_in(proc.as_fd()).map_err(failed("/proc/self/statm cannot be opened"))?,
+        pagemap: Pagemap::open_in(proc.as_fd()).map_err(failed("/proc/self/pagemap cannot be opened"))?,
+        proc,
+        device: device.filter(|_| arena.source == Source::Device),
+        dismissal: dismissal.map_err(failed("no eventfd"))?,
         limits: Limits {
             scope: settings.scope,
             budget_bytes: settings.ram_bytes,

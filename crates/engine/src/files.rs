@@ -52,7 +52,7 @@ pub(crate) struct Files {
     uffd_source: UffdSource,
     /// Registered on views; none where the kernel has not what they need.
     uffd: Option<Uffd>,
-    /// Homes are numbered from here on.
+    /// Homes are numbered from here on; there are none in engines that have no files.
     slots: u32,
     /// Page 0 of the window, once there is one, and how many it has.
     window: PageRange,
@@ -67,12 +67,12 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    pub(crate) fn new(uffd_source: UffdSource, slots: u32, zero: u128) -> Self {
+    pub(crate) fn new(uffd_source: UffdSource, zero: u128) -> Self {
         Self {
             link: None,
             uffd_source,
             uffd: None,
-            slots,
+            slots: u32::MAX,
             window: PageRange { start: PageNo(0), count: 0 },
             sources: Sources::default(),
             views: Views::default(),
@@ -88,8 +88,11 @@ impl Files {
         self.window.count == 0
     }
 
-    /// Gets the userfaultfd of views, where the kernel has what they need.
-    pub(crate) fn open_views(&mut self) {
+    /// From now on there may be files: their descriptors come by `link`, homes are numbered
+    /// from `slots` on. Gets the userfaultfd of views, where the kernel has what they need.
+    pub(crate) fn begin(&mut self, link: Link, slots: u32) {
+        self.link = Some(link);
+        self.slots = slots;
         let want = Features::MISSING_SHMEM | Features::MINOR_SHMEM | Features::POISON | Features::THREAD_ID;
         self.uffd = Uffd::open(self.uffd_source, want).ok().map(|(uffd, _)| uffd);
     }

@@ -1,7 +1,6 @@
 #![expect(unsafe_code, reason = "hands pool addresses to the kernel and to the digest")]
 //! Pages coming from the store, and the end of every transfer.
 
-use crate::children::ChildRead;
 use crate::core::{Live, addr_of};
 use crate::ops::{MAX_OP_PAGES, Purpose};
 use crate::pool::Place;
@@ -160,12 +159,6 @@ impl Live {
                     self.finish_write(pager, completion.token, error, full);
                     flush.into_iter().for_each(|id| self.flush_written(id, error));
                 }
-                Purpose::Child { child, page, place, slot, digest } => {
-                    self.tally.read_bytes += op.bytes as u64;
-                    self.tally.stall_ns += waited;
-                    let read = ChildRead { child, page, place, slot, digest };
-                    self.finish_child_read(pager, read, full);
-                }
             }
             self.ops.end(completion.token);
             home.into_iter().for_each(|home| self.let_source_go(home));
@@ -296,6 +289,7 @@ impl Live {
             let Some((SlotNo(start), count)) = pager.take_stale_slots() else { break };
             // A file system without holes keeps the bytes; the slots are reused all the same.
             let _ = self.store.punch(u64::from(start), u64::from(count));
+            pager.stale_slots_are_forgotten(SlotNo(start));
         }
     }
 }

@@ -11,11 +11,12 @@
 //! memory they share, and then ends whoever is left.
 
 use crate::engine::{Engine, die, program, record, say};
+use crate::fork::Estate;
 use crate::serve;
 use crate::signals::Blocked;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use rustix::thread::{Timespec, futex};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 use sys::companion::{self, Files, Process};
 
@@ -29,6 +30,13 @@ const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 static PAGER: AtomicU32 = AtomicU32::new(0);
 static PAGER_NUMBER: AtomicU32 = AtomicU32::new(0);
 static GUARD_NUMBER: AtomicU32 = AtomicU32::new(0);
+/// In the table of pager and guard: what dismisses the pager.
+static DISMISSAL: AtomicI32 = AtomicI32::new(-1);
+/// How long a pager that is dismissed may take to end its transfers.
+const FAREWELL: Duration = Duration::from_secs(30);
+/// How long slots of a pager that was killed are not used by others. A disk that takes longer
+/// for a write destroys a page of theirs, which their digest finds.
+const QUARANTINE: Duration = Duration::from_secs(2);
 
 /// What tells when the program's first thread leaves its memory.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +105,7 @@ impl Leash {
 /// Continues as a process in place of the calling thread, which was made for the pager.
 /// Returns only if that is not possible.
 pub(crate) fn leave(engine: &'static Engine) {
-    if engine.first_thread.is_none() || engine.settings.force.pager_thread {
+    if !engine.pager_is_a_process() {
         return;
     }
     PAGER.store(ALIVE, Ordering::Release);
@@ -116,7 +124,8 @@ fn pager(argument: usize) -> ! {
     let engine = engine(argument);
     companion::set_own_word(&PAGER);
     PAGER_NUMBER.store(std::process::id(), Ordering::Release);
-    serve::own_file_table();
+    let kept = engine.lock_core().estate.as_ref().map(Estate::raw);
+    serve::own_file_table(kept);
     let leash = engine.first_thread.map(Leash::new);
     serve::run(engine, leash.as_ref());
     end()
@@ -185,7 +194,7 @@ fn guard(argument: usize) -> ! {
     let mut told = false;
     loop {
         if PAGER.load(Ordering::Acquire) != ALIVE {
-            avenge(&leash);
+            avenge(engine, &leash);
         }
         if !leash.is_slack() {
             companion::wait_for_change([(first.word, first.number), (&PAGER, ALIVE)]);
@@ -197,14 +206,34 @@ fn guard(argument: usize) -> ! {
             told = true;
         }
         if leash.is_free(LOOK) {
-            pager.kill();
+            dismiss(&pager);
             end();
         }
     }
 }
 
+/// The descriptor that the guard writes to when the pager is not needed any more.
+pub(crate) fn set_dismissal(descriptor: &OwnedFd) {
+    DISMISSAL.store(descriptor.as_raw_fd(), Ordering::Release);
+}
+
+/// Whether the pager was a process, and has left this memory.
+pub(crate) fn pager_is_gone() -> bool {
+    PAGER.load(Ordering::Acquire) != ALIVE
+}
+
+/// Has the pager end what is under way, so that its slots may be used by others, and end.
+fn dismiss(pager: &Process) {
+    let one = 1u64.to_ne_bytes();
+    // SAFETY: the table is the pager's as well, which keeps this one open as long as it lives.
+    let told = unsafe { libc::write(DISMISSAL.load(Ordering::Acquire), one.as_ptr().cast(), one.len()) };
+    if told != one.len() as isize || !pager.has_ended(FAREWELL) {
+        pager.kill();
+    }
+}
+
 /// The pager is gone and the program is not: what it touches next could be lost.
-fn avenge(leash: &Leash) -> ! {
+fn avenge(engine: &Engine, leash: &Leash) -> ! {
     while !leash.is_free(Duration::ZERO) {
         if record().is_some_and(|record| record.message().is_none()) {
             say("the pager's process was killed, and with it the program, which cannot go on without");
@@ -212,11 +241,16 @@ fn avenge(leash: &Leash) -> ! {
         leash.program.kill();
         leash.program.has_ended(LOOK);
     }
+    if let Some(kin) = engine.kin.get() {
+        // What the pager had begun to write, the disk may still be writing.
+        std::thread::sleep(QUARANTINE);
+        kin.lineage.leave(kin.member);
+    }
     end()
 }
 
 /// Ends this process.
-fn end() -> ! {
+pub(crate) fn end() -> ! {
     // SAFETY: no destructor of the program's may run here.
     unsafe { libc::_exit(0) }
 }

@@ -15,6 +15,7 @@ use crate::ops;
 use crate::serve;
 use crate::settings::{Scope, Settings};
 use crate::signals::Blocked;
+use crate::steer::Waker;
 use crate::unused::{Knows, KnowsUnused};
 use crate::voice::{self, Told, Voice};
 use crate::wait::RETRY;
@@ -238,7 +239,7 @@ fn finish(engine: &Engine) -> bool {
 
 fn begin(engine: &Engine, link: Link) -> Result<(), OpenError> {
     let mut core = engine.lock_core();
-    let (frames, slots) = (core.pager.frame_limit(), u64::from(core.pager.slots_total()));
+    let (frames, slots) = (core.pager.frame_limit(), core.pager.slots_total());
     let (live, bits) =
         features::open(&engine.settings, frames, slots, engine.thread_starts, engine.voice.clone())?;
     // SAFETY: the doorbell is ours; this thread serves it.
@@ -248,11 +249,13 @@ fn begin(engine: &Engine, link: Link) -> Result<(), OpenError> {
     engine.voice.record().into_iter().for_each(|record| record.features.store(bits, Ordering::Release));
     let Core { pager, live: place, .. } = &mut *core;
     let live = place.insert(live);
-    live.files.link = Some(link);
     pager.set_zero_digest(live.files.zero_digest());
     live.keep_budget(pager, true);
-    live.files.open_views();
-    live.steering.begin(&live.arena, live.files.uffd(), engine.thread_starts);
+    live.files.begin(link, pager.slots_total());
+    let copy = |uffd: &sys::uffd::Uffd| uffd.as_fd().try_clone_to_owned().ok();
+    let (views, theirs) = (live.files.uffd().and_then(copy), live.files.uffd().and_then(copy));
+    let waker = copy(&live.arena).and_then(|arena| Waker::start(arena, theirs, engine.thread_starts));
+    live.steering.begin(waker, views);
     live.assistant.begin(&live.digester, engine.thread_starts);
     engine.set_stage(Stage::Paging);
     Ok(())

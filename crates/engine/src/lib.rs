@@ -18,7 +18,6 @@
 mod advise;
 mod assistant;
 mod buffers;
-mod children;
 mod core;
 mod engine;
 mod error;
@@ -26,6 +25,7 @@ mod evict;
 mod features;
 mod files;
 mod fill;
+mod fork;
 mod home;
 mod instance;
 mod map;
@@ -43,11 +43,12 @@ mod voice;
 mod wait;
 
 pub use advise::Usage;
-pub use engine::{AddressSpace, Engine, ForkGuard};
+pub use engine::{AddressSpace, Engine};
 pub use error::OpenError;
 pub use files::{Access, FileMap, FileSpec, MapError};
+pub use fork::{ForkGuard, Preparation};
 pub use instance::{Instance, Snapshot};
-pub use pager::{Commit, Counters, Pattern, Rights};
+pub use pager::{Commit, Counters, Inherit, Pattern, Rights};
 pub use settings::{Fallbacks, Scope, Settings, StorePlace};
 pub use unused::{KnowsUnused, know_unused};
 

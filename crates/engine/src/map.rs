@@ -134,6 +134,12 @@ impl Live {
             // they hold; only the pager thread touches the pool.
             let transfer = unsafe { self.move_to(first, src, count as usize * PAGE) };
             done = (transfer.done / PAGE) as u64;
+            if self.has_relatives && transfer.stop == Some(Stop::Busy) {
+                // Shared since a fork, and so not movable: neither are its neighbours.
+                let rest = (count - done) as usize;
+                let transfer = self.copy_to(first.plus(done), src + done as usize * PAGE, rest);
+                copied = done + (transfer.done / PAGE) as u64;
+            }
         } else if count > 1 {
             copied = (self.copy_to(first, src, count as usize).done / PAGE) as u64;
         }
@@ -176,7 +182,8 @@ impl Live {
     }
 
     fn move_in(&mut self, page: PageNo, src: usize) -> Landing {
-        for _ in 0..BUSY_TRIES {
+        let tries = if self.has_relatives { 1 } else { BUSY_TRIES };
+        for _ in 0..tries {
             // SAFETY: as in `map_run`.
             let transfer = unsafe { self.move_to(page, src, PAGE) };
             match transfer.stop {

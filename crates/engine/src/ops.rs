@@ -1,12 +1,9 @@
 //! Transfers under way, by token.
 
 use crate::PAGE;
-use crate::children::ChildId;
 use crate::files::FlushId;
-use crate::pool::Place;
-use pager::{FrameNo, PageNo, SlotNo};
+use pager::{FrameNo, SlotNo};
 use std::time::Instant;
-use store::Digest;
 use sys::aio::{MAX_PIECES, Piece};
 
 /// Transfers that may be under way at once.
@@ -24,8 +21,6 @@ pub(crate) enum Purpose {
     },
     /// Pages written from their frames.
     Write,
-    /// A page read for a forked child.
-    Child { child: ChildId, page: PageNo, place: Place, slot: SlotNo, digest: Digest },
 }
 
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use crate::buffers::Buffers;
 use pager::{FrameNo, RunMap};
 use rustix::io::Errno;
 use sys::maps::{self, Reservation};
-use sys::shared;
+use sys::views;
 
 /// A page-sized place in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,7 +163,7 @@ impl Pool {
             if self.is_in_window(*first) {
                 // Failing, the pages keep their memory until they are read again or unmapped.
                 // SAFETY: no page of the core's has these bytes any more.
-                let _ = unsafe { shared::remove(self.address(*first), count * PAGE) };
+                let _ = unsafe { views::remove(self.address(*first), count * PAGE) };
                 rest = &rest[count..];
                 continue;
             }

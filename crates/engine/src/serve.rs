@@ -2,17 +2,21 @@
 //! The pager's thread.
 
 use crate::PAGE;
+use crate::assistant::Assistant;
 use crate::core::{Core, Live, Request, page_of, pages_of};
 use crate::engine::{Engine, Stage, die, record, say};
 use crate::features;
-use crate::home::{Guard, Leash};
+use crate::home::{self, Guard, Leash};
+use crate::steer::Waker;
 use crate::takeover::Growth;
 use crate::wait::{RETRY, Wait, Woken};
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use pager::{PageNo, Pager};
 use rustix::io::Errno;
 use rustix::thread::futex;
+use std::os::fd::{AsFd, RawFd};
 use std::time::Instant;
+use sys::maps;
 use sys::status::feature;
 use sys::uffd::{CopyFlags, Event, EventBuffer};
 
@@ -21,44 +25,105 @@ const MAX_READS: usize = 16;
 /// Transfers that are finished before it is looked whether the disk has anything to do.
 const FEW: usize = 2;
 
-/// The life of the pager thread: open, wait, watch, take over, serve.
+/// The life of the pager thread: open, wait, watch, take over, serve; in a forked child
+/// whose parent paged, it succeeds to that and serves.
 pub(crate) fn run(engine: &'static Engine, leash: Option<&Leash>) {
     let mut core = engine.lock_core();
-    let frames = core.pager.frame_limit();
-    let slots = u64::from(core.pager.slots_total());
+    let (frames, slots) = (core.pager.frame_limit(), core.pager.slots_total());
+    let estate = core.estate.take();
     drop(core);
-    let (live, bits) =
-        match features::open(&engine.settings, frames, slots, engine.thread_starts, engine.voice.clone()) {
-            Ok(opened) => opened,
-            Err(reason) => {
-                say(&format!("{}. The program runs without a RAM limit.", reason.in_environment()));
-                engine.set_stage(Stage::Off);
-                return;
-            }
-        };
+    let (starts, voice) = (engine.thread_starts, engine.voice.clone());
+    let succeeds = estate.is_some();
+    let opened = match estate {
+        Some(estate) => features::open_estate(&engine.settings, estate, slots, starts, voice),
+        None => features::open(&engine.settings, frames, slots, starts, voice),
+    };
+    let (live, bits) = match opened {
+        Ok(opened) => opened,
+        Err(reason) if succeeds => {
+            die(&format!("a forked child was stopped, whose memory is paged: {reason}"))
+        }
+        Err(reason) => {
+            say(&format!("{}. The program runs without a RAM limit.", reason.in_environment()));
+            engine.set_stage(Stage::Off);
+            return;
+        }
+    };
     if let Some(record) = record() {
         let process = if leash.is_some() { feature::PAGER_PROCESS } else { 0 };
         record.features.store(bits | process, Relaxed);
     }
     engine.set_mechanism(live.mechanism);
+    home::set_dismissal(&live.dismissal);
     core = engine.lock_core();
+    if let Some(kin) = live.kin {
+        let first = engine.kin.set(kin).is_ok();
+        debug_assert!(first, "one pager an engine");
+        if !succeeds {
+            core.pager.join(kin.lineage, kin.member);
+        }
+    }
     core.live = Some(live);
     drop(core);
     if leash.is_some() {
         // The program's directory is not kept busy: what is needed is open.
         let _ = rustix::process::chdir("/");
     }
-    let guard = watch(engine, leash);
+    let guard = if succeeds { succeed(engine, leash) } else { watch(engine, leash) };
     serve(engine, guard);
 }
 
+/// Takes over what a forked child inherited, and tells it.
+fn succeed<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<'a>> {
+    let guard = leash.map(|leash| Guard::start(engine, leash));
+    let mut core = engine.lock_core();
+    let Core { pager, live: Some(live), .. } = &mut *core else { die("the pager thread lost its means") };
+    live.has_relatives = true;
+    live.register_bell(engine);
+    live.succeed(pager);
+    engine.is_served();
+    drop(core);
+    start_helpers(engine);
+    guard
+}
+
+/// Starts the pager's other threads. Without the core's lock: for a thread the C library
+/// allocates, and a program thread that forks holds the heap's locks and waits for the core's.
+fn start_helpers(engine: &'static Engine) {
+    let core = engine.lock_core();
+    let Some(live) = core.live.as_ref() else { die("the pager thread lost its means") };
+    let arena = live.arena.as_fd().try_clone_to_owned();
+    let digester = live.digester.clone();
+    drop(core);
+    let waker = arena.ok().and_then(|arena| Waker::start(arena, None, engine.thread_starts));
+    let mut assistant = Assistant::new();
+    assistant.begin(&digester, engine.thread_starts);
+    let mut core = engine.lock_core();
+    let Some(live) = core.live.as_mut() else { die("the pager thread lost its means") };
+    live.steering.begin(waker, None);
+    live.assistant = assistant;
+}
+
 /// Nothing that the program closes reaches our descriptors, and none of its pipe
-/// ends or locks is kept alive by us.
-pub(crate) fn own_file_table() {
-    // SAFETY: closes descriptors of this thread's own, new table only.
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, 0, u32::MAX, libc::CLOSE_RANGE_UNSHARE) };
-    if closed != 0 {
-        die("the kernel refuses close_range(CLOSE_RANGE_UNSHARE), which paging needs (Linux 5.9 or later)");
+/// ends or locks is kept alive by us. `kept` stays open.
+pub(crate) fn own_file_table(kept: Option<RawFd>) {
+    let close = |first: u32, last: u32| {
+        // SAFETY: closes descriptors of this thread's own, new table only.
+        let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_UNSHARE) };
+        if closed != 0 {
+            die(
+                "the kernel refuses close_range(CLOSE_RANGE_UNSHARE), which paging needs (Linux 5.9 or later)",
+            );
+        }
+    };
+    match kept.map(RawFd::cast_unsigned) {
+        None => close(0, u32::MAX),
+        Some(kept) => {
+            close(kept + 1, u32::MAX);
+            if kept > 0 {
+                close(0, kept - 1);
+            }
+        }
     }
 }
 
@@ -92,7 +157,7 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
         }
         leash.into_iter().for_each(Leash::check);
     }
-    let _address_space = engine.lock_address_space();
+    let address_space = engine.lock_address_space();
     let mut core = engine.lock_core();
     // Discards that began before there was anybody to tell.
     while core.pager.is_changing() {
@@ -101,15 +166,12 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
         core = engine.lock_core();
     }
     let Core { pager, live: Some(live), .. } = &mut *core else { die("the pager thread lost its means") };
-    // SAFETY: the doorbell is ours; this thread serves it.
-    let bell = unsafe { live.bell.register(engine.doorbell.addr(), PAGE, sys::uffd::Register::Missing) };
-    if bell.is_err() {
-        die("the doorbell cannot be registered with userfaultfd");
-    }
+    live.register_bell(engine);
     live.take_over(pager);
-    live.steering.begin(&live.arena, None, engine.thread_starts);
-    live.assistant.begin(&live.digester, engine.thread_starts);
     engine.set_stage(Stage::Paging);
+    drop(core);
+    drop(address_space);
+    start_helpers(engine);
     guard
 }
 
@@ -149,8 +211,12 @@ pub(crate) fn serve(engine: &Engine, mut guard: Option<Guard<'_>>) {
             let Core { pager, live: Some(live), .. } = &mut *core else {
                 die("the pager thread lost its means")
             };
-            live.bury_children(pager);
             live.punch_holes(pager);
+        }
+        if woken == Woken::Dismissed {
+            let mut core = engine.lock_core();
+            core.live.as_mut().into_iter().for_each(Live::leave);
+            home::end();
         }
     }
 }
@@ -163,7 +229,7 @@ struct Asked<'a> {
 
 /// One round of everything there is to do; whether there was anything.
 fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut Vec<PageNo>) -> bool {
-    let Core { pager, live: Some(live), request, file_answer } = core else {
+    let Core { pager, live: Some(live), request, file_answer, .. } = core else {
         die("the pager thread lost its means")
     };
     let mut asked = Asked { request, file_answer };
@@ -192,7 +258,6 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
     // The disk works while frames are found.
     live.submit();
     let mut acted = finished + read > 0;
-    acted |= live.children.any() && live.serve_children(pager, events);
     live.keep_budget(pager, false);
     // A thread that can go on does so first, while there are frames for it.
     if !(live.steering.holds_somebody_up() && pager.reclaim_can_wait()) {
@@ -209,6 +274,36 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
 }
 
 impl Live {
+    fn register_bell(&self, engine: &Engine) {
+        // SAFETY: the doorbell is ours; this thread serves it.
+        let bell = unsafe { self.bell.register(engine.doorbell.addr(), PAGE, sys::uffd::Register::Missing) };
+        if bell.is_err() || maps::do_fork(engine.doorbell.addr(), PAGE).is_err() {
+            die("the doorbell cannot be registered with userfaultfd");
+        }
+    }
+
+    /// The address space was copied by who did not say so.
+    fn note_raw_clone(&mut self) {
+        say(
+            "a process was made by a clone(2) that was not called by way of fork(3): what is paged is not in its \
+             memory, and it gets SIGSEGV where it touches it. Programs that do so need enough --ram.",
+        );
+    }
+
+    /// All transfers end, and then what was held is nobody's.
+    fn leave(&mut self) {
+        let Some(kin) = self.kin.take() else { return };
+        self.submit();
+        while self.ops.under_way() > 0 {
+            match self.store.complete() {
+                Some(completion) => self.ops.end(completion.token),
+                // Whatever it says, it is looked again.
+                None => drop(self.store.wait()),
+            }
+        }
+        kin.lineage.leave(kin.member);
+    }
+
     /// Reads everything announced and acts on it, changes before faults, which are then in
     /// `faults`; how much it was.
     fn serve_faults(
@@ -224,7 +319,7 @@ impl Live {
         if !self.files.are_none() {
             read += self.read_view_faults(events, faults);
         }
-        if asked.request.is_some() {
+        if asked.request.is_some() || self.bell_is_watched {
             self.answer_bell(engine, pager, asked, events);
         }
         for page in faults.iter().copied() {
@@ -277,8 +372,8 @@ impl Live {
                         }
                         let _ = self.arena.wake(from, len);
                     }
-                    Event::Fork(child) => self.child_born(pager, child),
-                    Event::Unknown(_) => {}
+                    // Forks are not asked for.
+                    Event::Fork(_) | Event::Unknown(_) => {}
                 }
             }
         }
@@ -314,11 +409,16 @@ impl Live {
         events: &mut EventBuffer,
     ) {
         while let Ok(1..) = self.bell.read_events(events) {
+            if matches!(events.take(0), Event::Fork(_)) {
+                self.note_raw_clone();
+                continue;
+            }
             match asked.request.take() {
                 Some(Request::Manage(range, rights)) if self.register(range) => {
                     pager.discard(range, |_, _| {});
                     pager.add_area(range, rights);
                 }
+                Some(Request::HandOver(address)) => self.hand_over(address),
                 Some(Request::Cool(range)) => self.cool(pager, range),
                 Some(Request::File(request)) => {
                     *asked.file_answer = Some(self.answer_about_files(pager, request));
@@ -389,7 +489,7 @@ impl Live {
             (&record.resident_pages, u64::from(pager.frames_used())),
             (&record.rss_bytes, self.limits.rss_bytes),
             (&record.unpaged_bytes, self.limits.peak_unpaged_bytes),
-            (&record.forked_children, u64::from(self.children.made())),
+            (&record.forked_children, t.forks),
             (&record.metadata_bytes, (pager.metadata_bytes() + self.pool.metadata_bytes()) as u64),
         ] {
             cell.store(value, Relaxed);

@@ -22,7 +22,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::futex;
 use std::io::Write as _;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -96,11 +96,11 @@ impl Steering {
         }
     }
 
-    /// Paging begins: starts the waker, whose thread calls `thread_starts` first. Without
-    /// it nobody is followed.
-    pub(crate) fn begin(&mut self, arena: &Uffd, views: Option<&Uffd>, thread_starts: fn()) {
-        self.views = views.and_then(|views| views.as_fd().try_clone_to_owned().ok());
-        self.waker = Waker::start(arena, views, thread_starts);
+    /// Paging begins. Without a waker nobody is followed. `views` is a copy of the userfaultfd
+    /// of views of files.
+    pub(crate) fn begin(&mut self, waker: Option<Waker>, views: Option<OwnedFd>) {
+        self.waker = waker;
+        self.views = views;
     }
 
     fn wake_now(&self, arena: &Uffd, start: usize, end: usize) {
@@ -310,7 +310,7 @@ fn bind(thread: i32, set: &libc::cpu_set_t) -> bool {
 
 /// A thread that wakes threads when its processor has nothing else to do.
 #[derive(Debug)]
-struct Waker {
+pub(crate) struct Waker {
     asked: Arc<Asked>,
     handle: Option<JoinHandle<()>>,
 }
@@ -381,11 +381,10 @@ impl Waker {
         i32::try_from(self.asked.thread.load(Ordering::Acquire)).ok().filter(|thread| *thread > 0)
     }
 
-    /// None where the kernel gives no thread or descriptor. Its thread may touch the
-    /// program's memory when it starts: the caller, who serves that, must not wait for it.
-    fn start(arena: &Uffd, views: Option<&Uffd>, thread_starts: fn()) -> Option<Self> {
-        let arena = arena.as_fd().try_clone_to_owned().ok()?;
-        let views = views.and_then(|views| views.as_fd().try_clone_to_owned().ok());
+    /// None where the kernel gives no thread. The thread calls `thread_starts` first, and may
+    /// touch the program's memory when it starts: the caller, who serves that, must not
+    /// wait for it.
+    pub(crate) fn start(arena: OwnedFd, views: Option<OwnedFd>, thread_starts: fn()) -> Option<Self> {
         let asked = Arc::new(Asked::default());
         let theirs = Arc::clone(&asked);
         let _blocked = Blocked::all();

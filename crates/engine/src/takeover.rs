@@ -4,7 +4,7 @@
 use crate::core::{Live, Mechanism, addr_of, page_of};
 use crate::engine::die;
 use crate::settings::Scope;
-use pager::{Area, PageRange, Pager};
+use pager::{Area, PageRange, Pager, State};
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
 use sys::maps;
@@ -90,19 +90,41 @@ impl Live {
             Mechanism::Move => Register::Missing,
             Mechanism::Copy => Register::MissingAndWriteProtect,
         };
-        if !self.children_are_served {
-            let _ = maps::dont_fork(addr, len);
+        // Whoever copies the address space and does not say so must not read zeros.
+        if maps::dont_fork(addr, len).is_err() {
+            return false;
         }
         // SAFETY: the range is the program's anonymous memory, whose faults this
         // process's pager thread serves from now on.
-        match unsafe { self.arena.register(addr, len, mode) } {
-            Ok(()) => true,
-            Err(Errno::NOMEM) => {
-                self.voice.say("the kernel has no memory to register a mapping with; it is not paged");
-                false
-            }
-            Err(_) => false,
+        let registered = unsafe { self.arena.register(addr, len, mode) };
+        if registered.is_err() {
+            let _ = maps::do_fork(addr, len);
         }
+        if registered == Err(Errno::NOMEM) {
+            self.voice.say("the kernel has no memory to register a mapping with; it is not paged");
+        }
+        registered.is_ok()
+    }
+
+    /// In a forked child: registers every area. What is resident and what is not is known.
+    pub(crate) fn succeed(&mut self, pager: &mut Pager) {
+        for area in pager.areas().collect::<Vec<Area>>() {
+            if self.register(area.range) {
+                continue;
+            }
+            let mut swapped = false;
+            pager.for_each_touched(area.range, |_, state| {
+                swapped |= !matches!(state, State::Resident { .. });
+            });
+            if swapped {
+                die("paged memory of a forked child cannot be registered with userfaultfd");
+            }
+            pager.remove_area(area.range, |_, _| {});
+        }
+        if maps::dont_fork(self.pool.addr(), self.pool.len()).is_err() {
+            die("the kernel refuses madvise on the frame pool");
+        }
+        self.keep_budget(pager, true);
     }
 
     /// Fits the frame limit to what the rest of the process leaves of the budget.

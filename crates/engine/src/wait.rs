@@ -10,8 +10,6 @@ use sys::uffd::Uffd;
 
 /// How often a deferred fault is tried again when nothing else wakes the thread.
 pub(crate) const RETRY: Duration = Duration::from_millis(1);
-/// How often it is looked whether forked children are still there.
-const CHILD_CHECK: Duration = Duration::from_millis(100);
 /// After so long without anything to do, the store's holes are seen to.
 const QUIET: Duration = Duration::from_millis(100);
 /// Demand reads that take longer than this are slept for.
@@ -23,7 +21,7 @@ pub(crate) struct Wait {
     list: Vec<libc::pollfd>,
     timeout: Option<Duration>,
     spin: Duration,
-    /// The second descriptor tells when the guard ends.
+    /// The third descriptor tells when the guard ends.
     has_guard: bool,
     /// A timeout would say that nobody wants anything.
     is_quiet: bool,
@@ -40,6 +38,8 @@ pub(crate) enum Woken {
     GuardKilled,
     /// Nothing has happened for long, and nobody waits for anything.
     Quiet,
+    /// The program has no use for its pager any more.
+    Dismissed,
 }
 
 impl Wait {
@@ -65,21 +65,18 @@ impl Wait {
         };
         add(live.arena.as_fd());
         let views = live.files.uffd().map(Uffd::as_fd);
+        add(live.dismissal.as_fd());
         let guard = guard.as_ref().and_then(|guard| guard.fd());
         self.has_guard = guard.is_some();
         guard.into_iter().for_each(&mut add);
         add(live.bell.as_fd());
         views.into_iter().for_each(&mut add);
         live.store.as_fd().into_iter().for_each(&mut add);
-        live.children.fds().for_each(&mut add);
         self.is_quiet = false;
         self.timeout = if guard_starts || !live.deferred.is_empty() {
             Some(RETRY)
         } else if self.is_short {
             Some(LONGEST_PATIENCE)
-        } else if live.children.any() {
-            self.is_quiet = true;
-            Some(CHILD_CHECK)
         } else {
             self.is_quiet = true;
             quiet_work.then_some(QUIET)
@@ -107,8 +104,14 @@ impl Wait {
     }
 
     fn ready(&self) -> Woken {
-        let killed = self.has_guard && self.list.get(1).is_some_and(|entry| entry.revents != 0);
-        if killed { Woken::GuardKilled } else { Woken::Ready }
+        let is_ready = |index: usize| self.list.get(index).is_some_and(|entry| entry.revents != 0);
+        if is_ready(1) {
+            Woken::Dismissed
+        } else if self.has_guard && is_ready(2) {
+            Woken::GuardKilled
+        } else {
+            Woken::Ready
+        }
     }
 
     fn poll(&mut self, timeout: libc::c_int) -> libc::c_int {

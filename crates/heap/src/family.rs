@@ -40,6 +40,7 @@ mod owned;
 mod pool;
 mod report;
 mod run;
+mod runs;
 mod stats;
 mod table;
 mod typed;

@@ -8,7 +8,7 @@ use crate::extents::Extents;
 use crate::locked::Locked;
 use crate::shelves::Shelves;
 use crate::source::PageSource;
-use crate::span::{Entry, Kind, Span};
+use crate::span::{Entry, Kind, SpanRef};
 use core::ptr::{self, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
@@ -170,7 +170,7 @@ impl<S: PageSource> Heap<S> {
 
     /// The span that `addr` lies in; of a large one only the first unit is known.
     #[inline]
-    pub(crate) fn span_of(&self, addr: usize) -> Result<&'static Span, FreeError> {
+    pub(crate) fn span_of(&self, addr: usize) -> Result<SpanRef, FreeError> {
         if !self.owns(addr) {
             return Err(FreeError::Foreign);
         }
@@ -298,8 +298,8 @@ impl<S: PageSource> Heap<S> {
     }
 
     /// Enters a new span, of which `bytes` have been promised, with `units` of its units.
-    pub(crate) fn enter(&self, start: usize, kind: Kind, units: usize, bytes: usize) -> &'static Span {
-        let span = Span::begin(start, kind);
+    pub(crate) fn enter(&self, start: usize, kind: Kind, units: usize, bytes: usize) -> SpanRef {
+        let span = SpanRef::begin(start, kind);
         self.spans.fetch_add(1, Ordering::Relaxed);
         self.span_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.metadata.fetch_add(span.metadata_bytes(), Ordering::Relaxed);
@@ -310,7 +310,7 @@ impl<S: PageSource> Heap<S> {
     }
 
     /// Takes the first `units` of a span out of the table; false if somebody else did.
-    pub(crate) fn untell(&self, span: &'static Span, units: usize) -> bool {
+    pub(crate) fn untell(&self, span: SpanRef, units: usize) -> bool {
         (0..units).all(|unit| {
             self.unit(span.start + unit * UNIT).swap(Entry::NONE.0, Ordering::AcqRel) != Entry::NONE.0
         })
@@ -318,7 +318,7 @@ impl<S: PageSource> Heap<S> {
 
     /// Ends a span that nothing refers to any more, of which `bytes` were promised.
     /// What becomes of its units is the caller's to say.
-    pub(crate) fn end_span(&self, span: &'static Span, bytes: usize) {
+    pub(crate) fn end_span(&self, span: SpanRef, bytes: usize) {
         self.source.renounce(bytes);
         self.spans.fetch_sub(1, Ordering::Relaxed);
         self.span_bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -443,7 +443,7 @@ impl<S: PageSource> Heap<S> {
         let span = self.span_of(addr)?;
         match &span.kind {
             Kind::Small(_) => Err(self.diagnose(addr)),
-            Kind::Large(large) => self.free_large(span, large, addr),
+            Kind::Large(_) => self.free_large(span, addr),
         }
     }
 
@@ -469,15 +469,13 @@ impl<S: PageSource> Heap<S> {
         let stays = match &span.kind {
             // Half empty is soon enough to move to a smaller class.
             Kind::Small(small) => size <= old && (size > old / 2 || class_of(size) == small.class),
-            Kind::Large(large) => size > LARGEST_SMALL && self.resize_large(span, large, size),
+            Kind::Large(large) => size > LARGEST_SMALL && self.resize_large(&span, large, size),
         };
         if stays {
             return Ok(object);
         }
-        if let Kind::Large(large) = &span.kind
-            && size > old
-        {
-            return Ok(self.move_large(span, large, size).unwrap_or(null_mut()));
+        if matches!(span.kind, Kind::Large(_)) && size > old {
+            return Ok(self.move_large(span, size).unwrap_or(null_mut()));
         }
         let new = if size > LARGEST_SMALL && size > old {
             ptr::with_exposed_provenance_mut(self.alloc_with_headroom(size).unwrap_or(0))

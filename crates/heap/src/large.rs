@@ -4,7 +4,7 @@
 use crate::class::UNIT;
 use crate::heap::{Contents, FreeError, Heap, PAGE};
 use crate::source::PageSource;
-use crate::span::{Kind, Large, Span};
+use crate::span::{Kind, Large, Span, SpanRef};
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -18,6 +18,14 @@ const SLACK: usize = 8;
 /// is copied in the time that the kernel takes.
 const RELOCATED: usize = 512 << 10;
 
+/// The length of a large object, and the units of its span.
+fn extent_of(span: SpanRef) -> (usize, usize) {
+    match &span.kind {
+        Kind::Large(large) => (large.len.load(Relaxed), large.units.load(Relaxed)),
+        Kind::Small(_) => unreachable!("only large objects are asked for their length"),
+    }
+}
+
 impl<S: PageSource> Heap<S> {
     /// A large object.
     pub(crate) fn alloc_large(&self, size: usize, align: usize, contents: Contents) -> Option<usize> {
@@ -30,7 +38,7 @@ impl<S: PageSource> Heap<S> {
         Some(self.place_with_headroom(size, Contents::Any)?.start)
     }
 
-    fn place_with_headroom(&self, size: usize, contents: Contents) -> Option<&'static Span> {
+    fn place_with_headroom(&self, size: usize, contents: Contents) -> Option<SpanRef> {
         let len = size.checked_next_multiple_of(PAGE)?;
         let units = len.div_ceil(UNIT);
         // What it may grow into must read as zeros, as what has never been used.
@@ -38,7 +46,7 @@ impl<S: PageSource> Heap<S> {
         roomy.or_else(|| self.place(len, units, 1, contents))
     }
 
-    fn place(&self, len: usize, units: usize, align: usize, contents: Contents) -> Option<&'static Span> {
+    fn place(&self, len: usize, units: usize, align: usize, contents: Contents) -> Option<SpanRef> {
         let start = self.carve(units, align, len, contents)?;
         let large = Large { len: AtomicUsize::new(len), units: AtomicUsize::new(units) };
         self.count_large(1, len);
@@ -57,19 +65,14 @@ impl<S: PageSource> Heap<S> {
         self.large_objects.fetch_sub(objects, Relaxed);
     }
 
-    pub(crate) fn free_large(
-        &self,
-        span: &'static Span,
-        large: &Large,
-        addr: usize,
-    ) -> Result<(), FreeError> {
+    pub(crate) fn free_large(&self, span: SpanRef, addr: usize) -> Result<(), FreeError> {
         if addr != span.start {
             return Err(FreeError::NotAnObject);
         }
         if !self.untell(span, 1) {
             return Err(FreeError::AlreadyFree(addr));
         }
-        let (len, units) = (large.len.load(Relaxed), large.units.load(Relaxed));
+        let (len, units) = extent_of(span);
         let used = len.div_ceil(UNIT);
         self.uncount_large(1, len);
         self.end_span(span, len);
@@ -81,9 +84,9 @@ impl<S: PageSource> Heap<S> {
     /// Moves a large object to where there is room for `size` bytes, which are more: its
     /// pages if that can be, else its bytes. None, and nothing has changed, when there is
     /// no memory.
-    pub(crate) fn move_large(&self, span: &'static Span, large: &Large, size: usize) -> Option<*mut u8> {
+    pub(crate) fn move_large(&self, span: SpanRef, size: usize) -> Option<*mut u8> {
         let new = self.place_with_headroom(size, Contents::Zero)?.start;
-        let (start, len, units) = (span.start, large.len.load(Relaxed), large.units.load(Relaxed));
+        let (start, (len, units)) = (span.start, extent_of(span));
         let used = len.div_ceil(UNIT);
         let relocated = len >= RELOCATED && self.source.relocate(start, new, used * UNIT);
         let to: *mut u8 = ptr::with_exposed_provenance_mut(new);

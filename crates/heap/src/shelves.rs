@@ -1,6 +1,6 @@
 //! The spans of a class that have room, by how full they are.
 
-use crate::span::{Kind, Small, Span};
+use crate::span::{Kind, Small, Span, SpanRef};
 use core::sync::atomic::Ordering::Relaxed;
 
 const SHELVES: usize = 4;
@@ -13,8 +13,8 @@ const LOOKED_AT: usize = 8;
 /// Spans that are neither full nor empty, and at most one that is empty: without it,
 /// a program that allocates and frees one object would make and drop a span each time.
 pub(crate) struct Shelves {
-    shelves: [Vec<&'static Span>; SHELVES],
-    empty: Option<&'static Span>,
+    shelves: [Vec<SpanRef>; SHELVES],
+    empty: Option<SpanRef>,
     /// All spans of the class, full ones included, and the objects used in them.
     pub(crate) spans: usize,
     pub(crate) used: usize,
@@ -45,12 +45,12 @@ impl Shelves {
     }
 
     /// The span to allocate from; about the fullest.
-    pub(crate) fn fullest(&self) -> Option<&'static Span> {
+    pub(crate) fn fullest(&self) -> Option<SpanRef> {
         self.shelves.iter().rev().find_map(|shelf| shelf.last().copied()).or(self.empty)
     }
 
     /// The same among a few of each shelf for which `is_resident` holds; else any.
-    pub(crate) fn fullest_of(&self, is_resident: impl Fn(&Span) -> bool) -> Option<&'static Span> {
+    pub(crate) fn fullest_of(&self, is_resident: impl Fn(&Span) -> bool) -> Option<SpanRef> {
         let candidates = self.shelves.iter().rev().flat_map(|shelf| shelf.iter().rev().take(LOOKED_AT));
         let mut candidates = candidates.copied();
         candidates.find(|span| is_resident(span)).or_else(|| self.fullest())
@@ -62,9 +62,9 @@ impl Shelves {
     }
 
     /// A new span, empty.
-    pub(crate) fn add(&mut self, span: &'static Span) {
+    pub(crate) fn add(&mut self, span: SpanRef) {
         debug_assert!(self.empty.is_none(), "a span is made when no other has room");
-        small(span).shelf.store(EMPTY, Relaxed);
+        small(&span).shelf.store(EMPTY, Relaxed);
         self.spans += 1;
         self.empty = Some(span);
     }
@@ -72,8 +72,8 @@ impl Shelves {
     /// The number of used objects of a span changes to `used`. An empty span that is
     /// one too many, and so to be dropped, is no longer here.
     #[must_use]
-    pub(crate) fn change(&mut self, span: &'static Span, used: u32) -> Option<&'static Span> {
-        let small = small(span);
+    pub(crate) fn change(&mut self, span: SpanRef, used: u32) -> Option<SpanRef> {
+        let small = small(&span);
         let (from, to) = (small.shelf.load(Relaxed), shelf_of(small.objects(), used));
         self.used = self.used + used as usize - small.used.load(Relaxed) as usize;
         small.used.store(used, Relaxed);
@@ -111,7 +111,7 @@ impl Shelves {
     }
 
     /// The empty span, to be dropped.
-    pub(crate) fn take_empty(&mut self) -> Option<&'static Span> {
+    pub(crate) fn take_empty(&mut self) -> Option<SpanRef> {
         self.spans -= usize::from(self.empty.is_some());
         self.empty.take()
     }

@@ -5,7 +5,7 @@ use crate::class::{GEOMETRY, UNIT, class_size, span_len};
 use crate::heap::{Contents, FreeError, Heap, PAGE};
 use crate::shelves::{Shelves, small};
 use crate::source::PageSource;
-use crate::span::{Kind, Small, Span};
+use crate::span::{Kind, Small, SpanRef};
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Empty spans that classes keep, in bytes, together.
@@ -57,7 +57,7 @@ impl<S: PageSource> Heap<S> {
 
     /// The fullest span with room; where memory is scarce one whose next object is in RAM,
     /// if there is such a one.
-    fn choose(&self, shelves: &Shelves) -> Option<&'static Span> {
+    fn choose(&self, shelves: &Shelves) -> Option<SpanRef> {
         if !self.source.is_scarce() {
             return shelves.fullest();
         }
@@ -68,7 +68,7 @@ impl<S: PageSource> Heap<S> {
         })
     }
 
-    fn add_span(&self, shelves: &mut Shelves, class: usize) -> Option<&'static Span> {
+    fn add_span(&self, shelves: &mut Shelves, class: usize) -> Option<SpanRef> {
         let len = span_len(class);
         let start = self.carve(len / UNIT, 1, len, Contents::Any)?;
         let span = self.enter(start, Kind::Small(Small::new(class)), len / UNIT, len);
@@ -78,10 +78,10 @@ impl<S: PageSource> Heap<S> {
     }
 
     /// The number of a span's used objects changes; a span that is to be dropped.
-    fn change(&self, shelves: &mut Shelves, span: &'static Span, used: u32) -> Option<&'static Span> {
+    fn change(&self, shelves: &mut Shelves, span: SpanRef, used: u32) -> Option<SpanRef> {
         let before = shelves.has_empty();
         let emptied = shelves.change(span, used);
-        let len = || span_len(small(span).class);
+        let len = || span_len(small(&span).class);
         match (before, shelves.has_empty()) {
             (false, true) if self.empty_bytes.fetch_add(len(), Relaxed) + len() > EMPTY_BYTES => {
                 self.take_empty(shelves)
@@ -95,9 +95,9 @@ impl<S: PageSource> Heap<S> {
     }
 
     /// The empty span of a class, which is to be dropped.
-    fn take_empty(&self, shelves: &mut Shelves) -> Option<&'static Span> {
+    fn take_empty(&self, shelves: &mut Shelves) -> Option<SpanRef> {
         let span = shelves.take_empty()?;
-        self.empty_bytes.fetch_sub(span_len(small(span).class), Relaxed);
+        self.empty_bytes.fetch_sub(span_len(small(&span).class), Relaxed);
         Some(span)
     }
 
@@ -147,7 +147,7 @@ impl<S: PageSource> Heap<S> {
                 (run, rest) = self.give_back_run(class, *first, rest, &mut result);
                 let Some((span, count)) = run else { continue };
                 freed += count as usize;
-                *emptied = self.change(shelves, span, small(span).used.load(Relaxed) - count);
+                *emptied = self.change(shelves, span, small(&span).used.load(Relaxed) - count);
                 // Under the class's lock, so that no double free finds it any more.
                 if let Some(span) = *emptied {
                     self.untell(span, span_len(class) / UNIT);
@@ -169,16 +169,16 @@ impl<S: PageSource> Heap<S> {
         first: usize,
         objects: &'a [usize],
         result: &mut Result<(), FreeError>,
-    ) -> (Option<(&'static Span, u32)>, &'a [usize]) {
+    ) -> (Option<(SpanRef, u32)>, &'a [usize]) {
         // It was an object when it was freed; if it no longer is, its span went when it
         // was freed another time.
         let span = self.span_of(first).ok();
-        let Some((span, (_, bitmap))) =
-            span.and_then(|span| Some((span, span.small().filter(|(small, _)| small.class == class)?)))
+        let Some(span) = span.filter(|span| span.small().is_some_and(|(small, _)| small.class == class))
         else {
             *result = Err(FreeError::AlreadyFree(first));
             return (None, &objects[1..]);
         };
+        let (_, bitmap) = span.small().expect("of a class");
         let (geometry, len) = (&GEOMETRY[class], span_len(class));
         let (mut count, mut seen) = (0, 0);
         for addr in objects {
@@ -196,8 +196,8 @@ impl<S: PageSource> Heap<S> {
         ((count > 0).then_some((span, count)), &objects[seen..])
     }
 
-    fn drop_small(&self, span: &'static Span) {
-        let (start, len) = (span.start, span_len(small(span).class));
+    fn drop_small(&self, span: SpanRef) {
+        let (start, len) = (span.start, span_len(small(&span).class));
         self.end_span(span, len);
         self.uncarve_used(start, len / UNIT);
     }
@@ -209,7 +209,7 @@ impl<S: PageSource> Heap<S> {
         for class in &self.classes {
             let empty = class.with(|shelves| {
                 self.take_empty(shelves).inspect(|span| {
-                    self.untell(span, span_len(small(span).class) / UNIT);
+                    self.untell(*span, span_len(small(span).class) / UNIT);
                 })
             });
             if let Some(span) = empty {

@@ -3,7 +3,7 @@
 
 use crate::bitmap::{Bitmap, words_for};
 use crate::class::{CLASSES, GEOMETRY, MOST_UNITS, UNIT, span_len};
-use core::ptr;
+use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 
@@ -71,21 +71,37 @@ impl Kind {
     }
 }
 
-impl Span {
+/// A span that has not ended. Not a reference: who ends a span may not hold one, and Rust
+/// takes an argument for held until the function returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SpanRef(NonNull<Span>);
+
+// SAFETY: spans are shared between threads; what changes in them is atomic.
+unsafe impl Send for SpanRef {}
+
+impl core::ops::Deref for SpanRef {
+    type Target = Span;
+
+    fn deref(&self) -> &Span {
+        // SAFETY: it has not ended: who ends it has the last of these.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl SpanRef {
     /// A span in memory of its own, which [`Self::end`] gives back.
-    pub(crate) fn begin(start: usize, kind: Kind) -> &'static Self {
+    pub(crate) fn begin(start: usize, kind: Kind) -> Self {
         let layout = kind.layout();
         // SAFETY: the layout is not empty and has a span at its start; what follows is
         // zero, as bits begin.
-        let span: &'static Self = unsafe {
-            let span = alloc_zeroed(layout).cast::<Self>();
-            if span.is_null() {
+        let span = unsafe {
+            let Some(span) = NonNull::new(alloc_zeroed(layout).cast::<Span>()) else {
                 handle_alloc_error(layout);
-            }
-            span.write(Self { start, kind });
+            };
+            span.write(Span { start, kind });
             // Read again from the table, and where its bits are.
-            _ = span.expose_provenance();
-            &*span
+            _ = span.as_ptr().expose_provenance();
+            Self(span)
         };
         if let Some((small, bitmap)) = span.small() {
             bitmap.begin(small.objects() as usize);
@@ -97,13 +113,14 @@ impl Span {
     ///
     /// # Safety
     /// Nobody uses it any more.
-    pub(crate) unsafe fn end(&'static self) {
+    pub(crate) unsafe fn end(self) {
         let layout = self.kind.layout();
-        let span: *mut Self = ptr::with_exposed_provenance_mut(ptr::from_ref(self).addr());
-        // SAFETY: made by `begin` with this layout; the caller has the last reference.
-        unsafe { dealloc(span.cast(), layout) };
+        // SAFETY: made by `begin` with this layout; the caller has the last of these.
+        unsafe { dealloc(self.0.as_ptr().cast(), layout) };
     }
+}
 
+impl Span {
     /// What it is, and which objects are allocated, if they are small.
     #[inline]
     pub(crate) fn small(&self) -> Option<(&Small, Bitmap<'_>)> {
@@ -111,7 +128,8 @@ impl Span {
             Kind::Small(small) => {
                 let words = words_for(small.objects() as usize);
                 // SAFETY: a span of small objects is followed by that many words.
-                let words = unsafe { core::slice::from_raw_parts(first_word(ptr::from_ref(self)), words) };
+                let words =
+                    unsafe { core::slice::from_raw_parts(first_word(ptr::from_ref(self).addr()), words) };
                 Some((small, Bitmap { words, hint: &small.hint }))
             }
             Kind::Large(_) => None,
@@ -128,8 +146,9 @@ impl Span {
     }
 }
 
-fn first_word(span: *const Span) -> *const AtomicU64 {
-    ptr::with_exposed_provenance(span.addr() + size_of::<Span>())
+/// Where the bits begin of the span at this address.
+fn first_word(span: usize) -> *const AtomicU64 {
+    ptr::with_exposed_provenance(span + size_of::<Span>())
 }
 
 /// What the unit table says of a unit: the span's address in bits 0 to 47, the unit's
@@ -148,12 +167,12 @@ impl Entry {
     pub(crate) const NONE: Self = Self(0);
 
     /// For the unit of this number of a span.
-    pub(crate) fn new(span: &'static Span, unit: usize) -> Self {
+    pub(crate) fn new(span: SpanRef, unit: usize) -> Self {
         let kind = match &span.kind {
             Kind::Small(small) => small.class as u64 + 1,
             Kind::Large(_) => LARGE,
         };
-        let address = ptr::from_ref(span).addr() as u64;
+        let address = span.0.addr().get() as u64;
         debug_assert!(address >> ADDRESS_BITS == 0 && unit < MOST_UNITS);
         Self(kind << KIND_BIT | (unit as u64) << ADDRESS_BITS | address)
     }
@@ -174,15 +193,13 @@ impl Entry {
         (self.0 & ((1 << ADDRESS_BITS) - 1)) as usize
     }
 
-    /// The span.
+    /// The span, if there is one.
     ///
     /// # Safety
-    /// It has not ended.
+    /// It has not ended, and does not while the result is used.
     #[inline]
-    pub(crate) unsafe fn span(self) -> Option<&'static Span> {
-        let span: *const Span = ptr::with_exposed_provenance(self.address());
-        // SAFETY: null, or the caller's contract.
-        unsafe { span.as_ref() }
+    pub(crate) unsafe fn span(self) -> Option<SpanRef> {
+        NonNull::new(ptr::with_exposed_provenance_mut(self.address())).map(SpanRef)
     }
 
     /// Whether an object of the span is allocated.
@@ -191,7 +208,7 @@ impl Entry {
     /// The span has not ended, is of small objects, and has room for this one.
     #[inline]
     pub(crate) unsafe fn is_taken(self, object: usize) -> bool {
-        let words = first_word(ptr::without_provenance(self.address()));
+        let words = first_word(self.address());
         // SAFETY: within the words that follow the span, by the caller's contract.
         let word = unsafe { &*words.add(object / 64) };
         word.load(core::sync::atomic::Ordering::Relaxed) >> (object % 64) & 1 != 0
@@ -205,7 +222,7 @@ mod tests {
     #[test]
     fn bits_follow_their_span_and_entries_find_both() {
         for class in 0..CLASSES {
-            let span = Span::begin(7 << 20, Kind::Small(Small::new(class)));
+            let span = SpanRef::begin(7 << 20, Kind::Small(Small::new(class)));
             let (small, bitmap) = span.small().expect("small");
             let objects = small.objects() as usize;
             let mut taken = 0;
@@ -221,7 +238,7 @@ mod tests {
                 assert_eq!((entry.class(), entry.unit()), (class, unit));
                 // SAFETY: it has not ended, and the objects are its own.
                 unsafe {
-                    assert!(entry.span().is_some_and(|found| ptr::eq(found, span)));
+                    assert_eq!(entry.span(), Some(span));
                     assert!(!entry.is_taken(objects - 1) && (objects == 1 || entry.is_taken(0)));
                 }
             }

@@ -43,7 +43,7 @@ fn metadata_is_little_and_comes_back() {
         "{grown} bytes of metadata for {pages} bytes of pages: {:.2} %",
         grown as f64 * 100.0 / pages as f64
     );
-    assert!(grown * 1000 <= pages * 26, "{grown} bytes of metadata for {pages} bytes of pages");
+    assert!(grown * 1000 <= pages * 16, "{grown} bytes of metadata for {pages} bytes of pages");
     // Every second one: as many free blocks as there can be.
     for block in blocks.iter().step_by(2).chain(blocks.iter().skip(1).step_by(2)) {
         // SAFETY: used by nobody.

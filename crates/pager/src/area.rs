@@ -51,6 +51,17 @@ pub enum Pattern {
     Random,
 }
 
+/// What becomes of an area in a forked child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inherit {
+    /// The child has it too, with what it holds.
+    Copied,
+    /// The child has it, and it reads as zeros there.
+    Wiped,
+    /// The child has not got it.
+    Omitted,
+}
+
 /// A range of pages with one backing and one set of rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Area {
@@ -64,6 +75,8 @@ pub struct Area {
     pub backing: Backing,
     /// In which order they are used.
     pub pattern: Pattern,
+    /// What a forked child has of it.
+    pub inherit: Inherit,
 }
 
 impl Area {
@@ -115,6 +128,7 @@ impl Ranged for Area {
     fn is_like(&self, other: &Self) -> bool {
         other.rights == self.rights
             && other.pinned == self.pinned
+            && other.inherit == self.inherit
             && other.backing == self.backing
             && other.pattern == self.pattern
     }
@@ -224,7 +238,8 @@ mod tests {
 
     fn area(start: u64, count: u64, rights: Rights) -> Area {
         let range = PageRange { start: PageNo(start), count };
-        Area { range, rights, pinned: false, backing: Backing::Zeros, pattern: Pattern::Normal }
+        let (backing, pattern) = (Backing::Zeros, Pattern::Normal);
+        Area { range, rights, pinned: false, inherit: Inherit::Copied, backing, pattern }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::page::{PageNo, PageRange};
 /// Changes at once that need no allocation: one a thread that is in the middle of one.
 const ROOM: usize = 1024;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Changes {
     ranges: Vec<PageRange>,
 }
@@ -26,6 +26,11 @@ impl Changes {
         if let Some(index) = self.ranges.iter().position(|other| *other == range) {
             self.ranges.swap_remove(index);
         }
+    }
+
+    /// Forgets all of them.
+    pub(crate) fn take_all(&mut self) -> Vec<PageRange> {
+        self.ranges.drain(..).collect()
     }
 
     pub(crate) fn any(&self) -> bool {

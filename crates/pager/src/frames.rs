@@ -81,7 +81,7 @@ struct List {
 const EMPTY: List = List { head: NONE, tail: NONE, len: 0 };
 
 /// All frames, and how many may be in use.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Frames {
     table: Vec<Frame>,
     free: List,

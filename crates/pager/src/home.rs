@@ -11,7 +11,7 @@
 //! large file. While it is in memory its frame has the digest of the bytes at home: the
 //! same bytes again are clean. A private page that was changed lives in a slot like any other.
 
-use crate::area::{Area, Backing, Pattern, Rights, Sharing};
+use crate::area::{Area, Backing, Inherit, Pattern, Rights, Sharing};
 use crate::entry::{NUMBER_LIMIT, State};
 use crate::fault::Read;
 use crate::frames::Queue;
@@ -25,7 +25,7 @@ const UNKNOWN: u128 = 0;
 const MAX_LOOK: u64 = 16 * MAX_READS as u64;
 
 /// What is kept of the bytes at home of pages that are in memory.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Homes {
     /// There is an area with homes, or was.
     any: bool,
@@ -111,8 +111,9 @@ impl Pager {
         self.table.cover(range);
         let base = first.0.wrapping_sub(range.start.0 as u32);
         let backing = Backing::Home { base, sharing };
-        let (rights, pattern) = (Rights::ReadWrite, Pattern::Normal);
-        self.areas.insert(Area { range, rights, pinned: false, backing, pattern });
+        // Maps are not inherited.
+        let (rights, pattern, inherit) = (Rights::ReadWrite, Pattern::Normal, Inherit::Omitted);
+        self.areas.insert(Area { range, rights, pinned: false, inherit, backing, pattern });
     }
 
     /// Changes where changed pages of areas with homes go. Pages that were read-only and are

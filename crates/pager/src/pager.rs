@@ -1,12 +1,13 @@
 //! The pager: its tables, its limits, and the questions that change nothing.
 
-use crate::area::{Area, Areas, Backing, Pattern, Rights};
+use crate::area::{Area, Areas, Backing, Inherit, Pattern, Rights};
 use crate::changes::Changes;
 use crate::counters::Counters;
 use crate::entry::{NUMBER_LIMIT, State};
 use crate::fault::Read;
 use crate::frames::{Frames, Queue};
 use crate::home::Homes;
+use crate::lineage::{Lineage, MemberNo};
 use crate::page::{FrameNo, PageNo, PageRange, SlotNo};
 use crate::share::Share;
 use crate::slots::Slots;
@@ -52,7 +53,7 @@ pub struct Config {
 }
 
 /// The state machine of all paged memory of one address space. See the crate's page.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pager {
     pub(crate) table: PageTable,
     pub(crate) frames: Frames,
@@ -211,8 +212,8 @@ impl Pager {
     /// Adds an area of untouched pages; what was there must have been discarded. Allocates.
     pub fn add_area(&mut self, range: PageRange, rights: Rights) {
         self.table.cover(range);
-        let (backing, pattern) = (Backing::Zeros, Pattern::Normal);
-        self.areas.insert(Area { range, rights, pinned: false, backing, pattern });
+        let (backing, pattern, inherit) = (Backing::Zeros, Pattern::Normal, Inherit::Copied);
+        self.areas.insert(Area { range, rights, pinned: false, inherit, backing, pattern });
     }
 
     /// Changes the rights of the areas in `range`; they split where they must.
@@ -226,6 +227,13 @@ impl Pager {
     pub fn set_pinned(&mut self, range: PageRange, pinned: bool) {
         for area in self.areas.within(range) {
             self.areas.insert(Area { pinned, ..area });
+        }
+    }
+
+    /// Says what forked children have of the areas in `range`.
+    pub fn set_inherit(&mut self, range: PageRange, inherit: Inherit) {
+        for area in self.areas.within(range) {
+            self.areas.insert(Area { inherit, ..area });
         }
     }
 
@@ -285,15 +293,25 @@ impl Pager {
         self.slots.has_stale()
     }
 
-    /// One more owner for `slot`, which then outlives its page. False when it has 65 535.
-    #[must_use]
-    pub fn share_slot(&mut self, slot: SlotNo) -> bool {
-        self.slots.share(slot)
+    /// What [`Self::take_stale_slots`] told, from `start` on, has been forgotten.
+    pub fn stale_slots_are_forgotten(&mut self, start: SlotNo) {
+        self.slots.forgotten(start);
     }
 
-    /// Gives up a share taken with [`Self::share_slot`].
-    pub fn release_slot(&mut self, slot: SlotNo) {
-        self.slots.release(slot);
+    /// Gives out slots of a store that other pagers use as well from now on, as `member`.
+    ///
+    /// # Panics
+    /// If slots are in use, or are not as many as the lineage has.
+    pub fn join(&mut self, lineage: Lineage, member: MemberNo) {
+        assert!(self.slots.in_use() == 0 && lineage.slots() == self.slots.capacity());
+        self.slots.join(lineage, member);
+    }
+
+    /// Before a fork: `heir`, who has just joined the lineage, holds all slots that are in
+    /// use here. False, and nothing changed, without a lineage.
+    #[must_use]
+    pub fn bequeath(&mut self, heir: MemberNo) -> bool {
+        self.slots.bequeath(heir)
     }
 
     /// Takes over a page that is mapped already, even past the frame limit.

@@ -2,7 +2,7 @@
 
 /// Which of `0..capacity` are taken. Prefers low numbers, so that what is spread
 /// over them (a file, a table) stays as small as what is in use.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RunMap {
     /// One bit a number, set when taken. Bits past the capacity are set.
     words: Vec<u64>,
@@ -40,6 +40,11 @@ impl RunMap {
     /// Whether `number` is handed out. Numbers past the capacity are.
     pub fn is_taken(&self, number: u32) -> bool {
         number >= self.capacity || self.words[number as usize / 64] >> (number % 64) & 1 != 0
+    }
+
+    /// 64 numbers, a bit each, set where one is handed out or past the capacity.
+    pub(crate) fn word(&self, index: usize) -> u64 {
+        self.words[index]
     }
 
     /// Takes `number`, which must be free.

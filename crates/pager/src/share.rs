@@ -18,7 +18,7 @@ const WINDOW: u32 = 64;
 const FIRST_MISS_COST: u32 = 8;
 
 /// The parked share, and what was seen since it was last considered.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Share {
     frames: u32,
     target: u32,

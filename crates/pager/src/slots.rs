@@ -1,33 +1,34 @@
-//! The slot map: places in the store, their sharing counts and digests.
+//! The slot map: places in the store, when their pages left, and their digests.
 
+use crate::lineage::{Leases, Lineage, MemberNo};
 use crate::page::SlotNo;
 use crate::runmap::RunMap;
 use std::collections::VecDeque;
 
 /// Slots in one extent: what is given back to the file system at a time (2 MiB at 4 KiB).
-const EXTENT_SLOTS: u32 = 512;
+pub(crate) const EXTENT_SLOTS: u32 = 512;
 /// Evictions that pass for simultaneous.
 const TICK: u32 = 64;
 /// Slots that are free together are found in runs of so many.
 const RUN: u32 = 64;
 
 /// The order in which free slots are given out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Order {
     /// Side by side, so that what is evicted together lies together.
     Local,
     /// First those never used, then in the order in which they were given back.
     Arrival { fresh: u32, freed: VecDeque<u32> },
+    /// As `Local`, of the extents that this pager has leased of a lineage's.
+    Leased(Leases),
 }
 
 /// Slot numbers from the capacity on are *homes*: places outside of the store that belong to
-/// one page each, such as its block of a mapped file. They are not given out, shared or freed.
-#[derive(Debug)]
+/// one page each, such as its block of a mapped file. They are not given out or freed.
+#[derive(Clone, Debug)]
 pub(crate) struct Slots {
     order: Order,
     map: RunMap,
-    /// Owners of each slot; fork shares them.
-    owners: Vec<u16>,
     /// When the slot's page was last evicted, in [`TICK`]s.
     left_at: Vec<u16>,
     evictions: u32,
@@ -51,7 +52,6 @@ impl Slots {
         Self {
             order: Order::Local,
             map: RunMap::new(capacity),
-            owners: vec![0; capacity as usize],
             left_at: vec![0; capacity as usize],
             evictions: 0,
             digests: vec![0; capacity as usize],
@@ -84,6 +84,29 @@ impl Slots {
         self.order = Order::Arrival { fresh: 0, freed: VecDeque::new() };
     }
 
+    /// Gives out slots of the lineage that are this member's to give from now on.
+    pub(crate) fn join(&mut self, lineage: Lineage, member: MemberNo) {
+        debug_assert_eq!(self.in_use(), 0);
+        self.order = Order::Leased(Leases::new(lineage, member));
+    }
+
+    /// Has `heir` hold all slots that are in use here. False without a lineage.
+    pub(crate) fn bequeath(&mut self, heir: MemberNo) -> bool {
+        let Self { order: Order::Leased(leases), map, .. } = self else { return false };
+        leases.bequeath(heir, |word| map.word(word));
+        true
+    }
+
+    /// Goes on as `heir`, in a copy of its parent's memory.
+    pub(crate) fn succeed(&mut self, heir: MemberNo) {
+        if let Order::Leased(leases) = &mut self.order {
+            leases.succeed(heir);
+        }
+        self.extent_stale.iter_mut().filter(|stale| **stale != 0).for_each(|stale| *stale = 0);
+        self.stale = 0;
+        self.last = u32::MAX - 1;
+    }
+
     /// Whether `slot` is a place outside of the store.
     pub(crate) fn is_home(&self, slot: SlotNo) -> bool {
         slot.0 >= self.capacity()
@@ -97,7 +120,7 @@ impl Slots {
         self.map.capacity()
     }
 
-    /// A slot with one owner: the one after the last given out where that is
+    /// A slot: the one after the last given out where that is
     /// free, so that what is evicted together lies together; but slots used before
     /// rather than new ones, so that the store and its tables stay small.
     pub(crate) fn allocate(&mut self, digest: u128) -> Option<SlotNo> {
@@ -108,6 +131,12 @@ impl Slots {
                 let goes_on = !next.is_multiple_of(RUN) && !self.map.is_taken(next);
                 if goes_on { next } else { self.map.find()? }
             }
+            Order::Leased(leases) => {
+                let next = self.last + 1;
+                let goes_on = !next.is_multiple_of(RUN) && !self.map.is_taken(next) && leases.may_give(next);
+                let map = &self.map;
+                if goes_on { next } else { leases.find(map.taken(), |word| map.word(word))? }
+            }
             Order::Arrival { fresh, .. } if *fresh < capacity => {
                 *fresh += 1;
                 *fresh - 1
@@ -116,7 +145,6 @@ impl Slots {
         };
         self.map.take(number);
         self.last = number;
-        self.owners[number as usize] = 1;
         self.digests[number as usize] = digest;
         let extent = (number / EXTENT_SLOTS) as usize;
         self.extent_used[extent] += 1;
@@ -127,36 +155,27 @@ impl Slots {
         Some(SlotNo(number))
     }
 
-    /// One owner less; without owners the slot is free.
+    /// The slot is free, unless other members of the lineage hold it.
     pub(crate) fn release(&mut self, slot: SlotNo) {
         if self.is_home(slot) {
             return;
         }
-        let owners = &mut self.owners[slot.0 as usize];
-        *owners = owners.checked_sub(1).expect("a slot is released by an owner");
-        if *owners == 0 {
-            self.map.free(slot.0);
-            if let Order::Arrival { freed, .. } = &mut self.order {
-                freed.push_back(slot.0);
-            }
-            let extent = (slot.0 / EXTENT_SLOTS) as usize;
-            self.extent_used[extent] -= 1;
-            if self.extent_used[extent] == 0 {
-                self.extent_stale[extent] = 1;
-                self.stale += 1;
+        self.map.free(slot.0);
+        let extent = (slot.0 / EXTENT_SLOTS) as usize;
+        let mut is_ours = true;
+        match &mut self.order {
+            Order::Local => {}
+            Order::Arrival { freed, .. } => freed.push_back(slot.0),
+            Order::Leased(leases) => {
+                leases.let_go(slot.0);
+                is_ours = leases.has(extent as u32);
             }
         }
-    }
-
-    /// One owner more. False, and nothing changed, when the count is at its limit of 65 535.
-    #[must_use]
-    pub(crate) fn share(&mut self, slot: SlotNo) -> bool {
-        let owners = &mut self.owners[slot.0 as usize];
-        debug_assert_ne!(*owners, 0);
-        owners.checked_add(1).is_some_and(|more| {
-            *owners = more;
-            true
-        })
+        self.extent_used[extent] -= 1;
+        if self.extent_used[extent] == 0 && is_ours {
+            self.extent_stale[extent] = 1;
+            self.stale += 1;
+        }
     }
 
     pub(crate) fn digest(&self, slot: SlotNo) -> u128 {
@@ -187,24 +206,40 @@ impl Slots {
         u32::from(now.wrapping_sub(self.left_at[slot.0 as usize])) * TICK
     }
 
-    pub(crate) fn owners(&self, slot: SlotNo) -> u16 {
-        self.owners[slot.0 as usize]
+    pub(crate) fn is_in_use(&self, slot: SlotNo) -> bool {
+        self.map.is_taken(slot.0)
     }
 
-    /// An extent (first slot, count) whose bytes the store may forget, once each.
+    /// An extent (first slot, count) whose bytes the store may forget, once each. Not one
+    /// of which others hold slots: it is seen to when it is used and free again.
     pub(crate) fn take_stale_extent(&mut self) -> Option<(SlotNo, u32)> {
-        if self.stale == 0 {
-            return None;
+        while self.stale > 0 {
+            let extents = self.extent_stale.len();
+            let extent = (0..extents)
+                .map(|step| (self.punch_cursor + step) % extents)
+                .find(|extent| self.extent_stale[*extent] != 0)?;
+            self.extent_stale[extent] = 0;
+            self.stale -= 1;
+            self.punch_cursor = extent;
+            if let Order::Leased(leases) = &mut self.order
+                && leases.is_held_by_others(extent as u32)
+            {
+                continue;
+            }
+            let start = extent as u32 * EXTENT_SLOTS;
+            return Some((SlotNo(start), EXTENT_SLOTS.min(self.capacity() - start)));
         }
-        let extents = self.extent_stale.len();
-        let extent = (0..extents)
-            .map(|step| (self.punch_cursor + step) % extents)
-            .find(|extent| self.extent_stale[*extent] != 0)?;
-        self.extent_stale[extent] = 0;
-        self.stale -= 1;
-        self.punch_cursor = extent;
-        let start = extent as u32 * EXTENT_SLOTS;
-        Some((SlotNo(start), EXTENT_SLOTS.min(self.capacity() - start)))
+        None
+    }
+
+    /// The bytes of the extent that begins at `start` are forgotten: others may have it.
+    pub(crate) fn forgotten(&mut self, start: SlotNo) {
+        let extent = start.0 / EXTENT_SLOTS;
+        if let Order::Leased(leases) = &mut self.order
+            && self.extent_used[extent as usize] == 0
+        {
+            leases.give_back(extent);
+        }
     }
 
     pub(crate) fn has_stale(&self) -> bool {
@@ -215,6 +250,6 @@ impl Slots {
     pub(crate) fn metadata_bytes(&self) -> usize {
         let bitmap = self.map.metadata_bytes();
         let homes = self.left_home.len() * size_of::<(u32, u32)>();
-        bitmap + bitmap * 8 * (2 * size_of::<u16>() + size_of::<u128>()) + homes
+        bitmap + bitmap * 8 * (size_of::<u16>() + size_of::<u128>()) + homes
     }
 }

@@ -41,7 +41,7 @@ struct Stream {
     used: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Streams {
     streams: [Stream; STREAMS],
     misses: [i64; MISSES],

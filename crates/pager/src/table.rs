@@ -20,14 +20,14 @@ const GROUPS: usize = LEAF_PAGES as usize / GROUP;
 const NUMBERS: usize = 4096 / size_of::<u16>();
 
 /// Entries by page. Pages outside every leaf are untouched and cannot be set.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct PageTable {
     leaves: BTreeMap<u64, Leaf>,
     /// Bytes of all leaves that have been written.
     written: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Leaf {
     /// One more than where each group lies in `words`; 0 while all its pages are untouched.
     numbers: Vec<u16>,

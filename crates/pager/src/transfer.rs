@@ -1,8 +1,10 @@
 //! The end of a transfer.
 
+use crate::counters::Counters;
 use crate::entry::State;
 use crate::frames::Queue;
-use crate::page::{FrameNo, PageNo, SlotNo};
+use crate::lineage::MemberNo;
+use crate::page::{FrameNo, PageNo, PageRange, SlotNo};
 use crate::pager::Pager;
 use crate::reclaim::Content;
 
@@ -169,6 +171,43 @@ impl Pager {
             State::Writing { slot, frame: owner, .. } if owner == frame => slot,
             _ => self.frames.orphan_slot(frame),
         }
+    }
+
+    /// Goes on in a forked child as `heir`, to whom the parent has bequeathed its slots. The
+    /// transfers that were under way are the parent's: what was being read is in the store,
+    /// what was being written is parked and has no slot. `dropped` is told each frame that
+    /// no longer holds anything. Allocates.
+    ///
+    /// The result are the ranges whose mapping was being changed by others at the fork, who
+    /// do not exist here: nobody can say what is mapped there, and it should be discarded.
+    pub fn succeed(&mut self, heir: MemberNo, mut dropped: impl FnMut(FrameNo)) -> Vec<PageRange> {
+        self.slots.succeed(heir);
+        let under_way: Vec<(FrameNo, Queue, PageNo)> = self
+            .frames
+            .all()
+            .filter(|(_, queue, _)| matches!(queue, Queue::Transfer | Queue::Orphan))
+            .collect();
+        for (frame, queue, page) in under_way {
+            match (queue, self.table.get(page)) {
+                (Queue::Transfer, State::Writing { slot, .. }) => {
+                    self.slots.release(slot);
+                    self.frames.move_to(frame, Queue::Parked);
+                    self.set(page, State::Parked { frame, slot: None, ahead: false });
+                }
+                (Queue::Transfer, _) => {
+                    self.fill_refused(frame);
+                    dropped(frame);
+                }
+                _ => {
+                    self.free_orphan(frame);
+                    dropped(frame);
+                }
+            }
+        }
+        self.writing = 0;
+        self.counters = Counters::default();
+        self.reads.clear();
+        self.changes.take_all()
     }
 
     fn free_orphan(&mut self, frame: FrameNo) {

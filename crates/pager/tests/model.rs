@@ -12,7 +12,12 @@ use pager::{
     Commit, Config, Content, Eviction, Fault, Fill, FillResult, FrameNo, PageNo, PageRange, Pager, Parking,
     Populated, Rights, Sharing, SlotNo, State, WriteResult, Written,
 };
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
+
+#[path = "model/lineage.rs"]
+mod lineage;
 
 /// A page's bytes: one word is as good as 4096 to tell pages apart. Zero is a zero page.
 type Bytes = u64;
@@ -42,7 +47,8 @@ struct Twin {
     pager: Pager,
     mapped: HashMap<PageNo, Bytes>,
     pool: HashMap<FrameNo, Bytes>,
-    store: HashMap<SlotNo, Bytes>,
+    /// Of all twins of a lineage.
+    store: Rc<RefCell<HashMap<SlotNo, Bytes>>>,
     /// What has been written to the file, by home.
     file: HashMap<SlotNo, Bytes>,
     transfers: Vec<Transfer>,
@@ -97,7 +103,7 @@ impl Twin {
             pager,
             mapped: HashMap::new(),
             pool: HashMap::new(),
-            store: HashMap::new(),
+            store: Rc::default(),
             file: HashMap::new(),
             transfers: Vec::new(),
             model: HashMap::new(),
@@ -144,7 +150,7 @@ impl Twin {
                 let bytes = if home {
                     Some(self.file.get(&slot).copied().unwrap_or(origin(page)))
                 } else {
-                    self.store.get(&slot).copied()
+                    self.store.borrow().get(&slot).copied()
                 };
                 let good = bytes.is_some() && !self.fails();
                 if filling && home && !good && self.random.below(2) == 0 {
@@ -183,7 +189,7 @@ impl Twin {
                 match (home, done) {
                     (true, true) => drop(self.file.insert(slot, bytes)),
                     (true, false) => drop(self.file.insert(slot, bytes ^ 0xffff)),
-                    (false, true) => drop(self.store.insert(slot, bytes)),
+                    (false, true) => drop(self.store.borrow_mut().insert(slot, bytes)),
                     (false, false) => {}
                 }
                 let result = if done { WriteResult::Done } else { WriteResult::Failed };
@@ -430,7 +436,7 @@ impl Twin {
     }
 
     fn check(&self) {
-        self.pager.check_invariants(&HashMap::new());
+        self.pager.check_invariants();
     }
 }
 
@@ -582,7 +588,7 @@ fn a_page_keeps_its_home_when_it_is_moved() {
     let moved = [PageNo(0x9_0000 + 33), PageNo(0x9_0000 + 34)];
     assert_eq!(homes, moved.map(|page| twin.pager.area(page).and_then(|area| area.home(page))));
     assert!(matches!(twin.pager.state(moved[0]), State::Resident { .. }));
-    twin.pager.check_invariants(&HashMap::new());
+    twin.pager.check_invariants();
 }
 
 #[test]

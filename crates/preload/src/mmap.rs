@@ -4,7 +4,7 @@
 
 use crate::start::engine;
 use core::ffi::{c_int, c_void};
-use engine::{AddressSpace, Engine, PAGE, Rights};
+use engine::{AddressSpace, Engine, Inherit, PAGE, Rights};
 use libc::{off_t, size_t};
 
 /// Smaller mappings stay with the kernel.
@@ -224,8 +224,31 @@ unsafe extern "C" fn madvise(addr: *mut c_void, len: size_t, advice: c_int) -> c
         | libc::MADV_PAGEOUT
         | libc::MADV_WILLNEED => 0,
         libc::MADV_HUGEPAGE | libc::MADV_COLLAPSE if engine.pages() => 0,
+        libc::MADV_DONTFORK => inherited(engine, start, len, Inherit::Omitted, || raw(advice)),
+        libc::MADV_WIPEONFORK => inherited(engine, start, len, Inherit::Wiped, || raw(advice)),
+        // What is paged is kept out of copies that are made past us, and put in by fork.
+        libc::MADV_DOFORK if engine.pages() => inherited(engine, start, len, Inherit::Copied, || 0),
+        libc::MADV_DOFORK | libc::MADV_KEEPONFORK => {
+            inherited(engine, start, len, Inherit::Copied, || raw(advice))
+        }
         _ => raw(advice),
     }
+}
+
+/// Notes what forked children will have of a range, if the kernel agrees.
+fn inherited(
+    engine: &Engine,
+    start: usize,
+    len: usize,
+    inherit: Inherit,
+    raw: impl FnOnce() -> c_int,
+) -> c_int {
+    let space = engine.address_space();
+    let result = raw();
+    if result == 0 {
+        space.inherited(start, round_up(len), inherit);
+    }
+    result
 }
 
 fn manages(engine: &Engine, start: usize, len: usize) -> bool {

@@ -17,6 +17,11 @@ pub(crate) fn set_engine(engine: &'static Engine) {
     ENGINE.store(core::ptr::from_ref(engine).cast_mut(), Ordering::Release);
 }
 
+/// There is none until [`set_engine`].
+pub(crate) fn forget_engine() {
+    ENGINE.store(core::ptr::null_mut(), Ordering::Release);
+}
+
 #[used]
 #[unsafe(link_section = ".init_array")]
 static CONSTRUCTOR: extern "C" fn() = construct;

@@ -1,14 +1,19 @@
 #![expect(unsafe_code, reason = "copies between the store's mapping and the engine's pool")]
-//! A store in memory: for tests, and for machines without a disk.
+//! A store in memory, which forked children share: for tests, and for machines without a
+//! disk.
 
 use rustix::io::Errno;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use sys::aio::{Completion, Direction, Piece};
-use sys::maps::{Reservation, dont_need};
+use sys::shared::SharedMemory;
+
+/// Transfers that may have ended and not been asked for.
+const DEPTH: usize = 128;
 
 #[derive(Debug)]
 pub(crate) struct Memory {
-    mapping: Reservation,
+    mapping: Arc<SharedMemory>,
     page_size: usize,
     done: VecDeque<Completion>,
 }
@@ -16,9 +21,17 @@ pub(crate) struct Memory {
 impl Memory {
     pub(crate) fn new(slots: u64, page_size: usize) -> Result<Self, Errno> {
         let len = usize::try_from(slots).ok().and_then(|slots| slots.checked_mul(page_size));
-        let mapping = Reservation::new(len.ok_or(Errno::NOMEM)?)?;
-        mapping.dont_fork()?;
-        Ok(Self { mapping, page_size, done: VecDeque::with_capacity(128) })
+        let mapping = Arc::new(SharedMemory::new(len.ok_or(Errno::NOMEM)?)?);
+        Ok(Self { mapping, page_size, done: VecDeque::with_capacity(DEPTH) })
+    }
+
+    /// The same memory, with no transfer under way.
+    pub(crate) fn heir(&self) -> Self {
+        Self {
+            mapping: Arc::clone(&self.mapping),
+            page_size: self.page_size,
+            done: VecDeque::with_capacity(DEPTH),
+        }
     }
 
     /// # Safety
@@ -59,6 +72,6 @@ impl Memory {
     }
 
     pub(crate) fn punch(&self, slot: u64, count: u64) -> Result<(), Errno> {
-        dont_need(self.mapping.addr() + slot as usize * self.page_size, count as usize * self.page_size)
+        self.mapping.forget(slot as usize * self.page_size, count as usize * self.page_size)
     }
 }

@@ -104,6 +104,30 @@ impl Store {
         Ok(Self::new(Some(aio), Backing::File { file, direct }, options.slots, options.page_size))
     }
 
+    /// The swap file that another store has, [`Self::direct`] or not.
+    pub fn of_file(file: OwnedFd, direct: bool, slots: u64, page_size: usize, aio: Aio) -> Self {
+        Self::new(Some(aio), Backing::File { file, direct }, slots, page_size)
+    }
+
+    /// In a forked child: the same store in memory, without the transfers that were under
+    /// way. None if it is a file.
+    pub fn heir(&self) -> Option<Self> {
+        match &self.backing {
+            Backing::File { .. } => None,
+            Backing::Memory(memory) => {
+                Some(Self::new(None, Backing::Memory(memory.heir()), self.slots, self.page_size))
+            }
+        }
+    }
+
+    /// The swap file; none if the store is memory.
+    pub fn file_fd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.backing {
+            Backing::File { file, .. } => Some(file.as_fd()),
+            Backing::Memory(_) => None,
+        }
+    }
+
     /// A store in memory, resident as far as it is used.
     ///
     /// # Errors

@@ -1,8 +1,10 @@
 //! The kernel's words for Outcore: userfaultfd, mappings, asynchronous I/O, processes
-//! that share memory, the shared status page, locks, and an allocator that is never paged.
+//! that share memory, descriptors handed over, the shared status page, locks, and an allocator that is never paged.
 
 pub mod aio;
 pub mod companion;
+pub mod handover;
+pub mod ledger;
 pub mod lock;
 pub mod maps;
 pub mod meta;
@@ -10,3 +12,4 @@ pub mod room;
 pub mod shared;
 pub mod status;
 pub mod uffd;
+pub mod views;

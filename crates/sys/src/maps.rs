@@ -3,7 +3,7 @@
 
 use core::ffi::c_void;
 use core::ptr;
-use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
@@ -112,6 +112,14 @@ pub fn dont_fork(addr: usize, len: usize) -> Result<(), Errno> {
     advise(addr, len, Advice::LinuxDontFork)
 }
 
+/// Puts a range into forked children again.
+///
+/// # Errors
+/// What madvise(2) says.
+pub fn do_fork(addr: usize, len: usize) -> Result<(), Errno> {
+    advise(addr, len, Advice::LinuxDoFork)
+}
+
 /// Makes every page of a range writable memory now. Absent ones are zeroed ones then.
 ///
 /// # Errors
@@ -159,6 +167,18 @@ pub fn leading(addr: usize, len: usize, wanted: Presence) -> usize {
     found
 }
 
+/// `/proc`, opened: what is beneath is reached by it whatever the root directory is.
+///
+/// # Errors
+/// What open(2) says.
+pub fn open_proc() -> Result<OwnedFd, Errno> {
+    rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn open_in(proc: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
 /// `/proc/thread-self/statm`, opened once: that of the process is empty when its first
 /// thread has left.
 #[derive(Debug)]
@@ -183,7 +203,15 @@ impl Statm {
     /// # Errors
     /// What open(2) says.
     pub fn open() -> Result<Self, Errno> {
-        Ok(Self { fd: open_proc("/proc/thread-self/statm")? })
+        Self::open_in(open_proc()?.as_fd())
+    }
+
+    /// Opens that of the caller beneath [`open_proc`]'s.
+    ///
+    /// # Errors
+    /// What openat(2) says.
+    pub fn open_in(proc: BorrowedFd<'_>) -> Result<Self, Errno> {
+        Ok(Self { fd: open_in(proc, "thread-self/statm")? })
     }
 
     /// Reads it; about a microsecond.
@@ -202,10 +230,6 @@ impl Statm {
         let mut next = || numbers.next().ok_or(Errno::IO);
         Ok(StatmSample { size_bytes: next()?, resident_bytes: next()?, shared_bytes: next()? })
     }
-}
-
-fn open_proc(path: &str) -> Result<OwnedFd, Errno> {
-    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// `/proc/thread-self/pagemap`, opened.
@@ -262,7 +286,15 @@ impl Pagemap {
     /// # Errors
     /// What open(2) says.
     pub fn open() -> Result<Self, Errno> {
-        Ok(Self { fd: open_proc("/proc/thread-self/pagemap")? })
+        Self::open_in(open_proc()?.as_fd())
+    }
+
+    /// Opens that of the caller beneath [`open_proc`]'s.
+    ///
+    /// # Errors
+    /// What openat(2) says.
+    pub fn open_in(proc: BorrowedFd<'_>) -> Result<Self, Errno> {
+        Ok(Self { fd: open_in(proc, "thread-self/pagemap")? })
     }
 
     /// What the page at `addr` is.

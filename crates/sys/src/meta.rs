@@ -111,6 +111,15 @@ impl MetaAlloc {
         self.others.lock.unlock();
     }
 
+    /// In a child made by who held no lock, and may have been in the middle of an allocation:
+    /// all lists are forgotten.
+    pub fn renew_in_child(&self) {
+        // SAFETY: the child has one thread, which uses neither set here; what it was in the
+        // middle of ends with lists that are whole.
+        unsafe { *self.others.lists.get() = Set::new().lists.into_inner() };
+        self.unlock_in_child();
+    }
+
     /// A block of a class, and whether it has never been used: such a block is zero.
     fn take(&self, class: usize) -> (*mut u8, bool) {
         let set = self.set();

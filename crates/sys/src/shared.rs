@@ -1,172 +1,112 @@
-#![expect(unsafe_code, reason = "mappings")]
-//! Memory that is mapped at several places at once.
+#![expect(unsafe_code, reason = "maps memory that forked children share")]
+//! Memory that a process shares with its forked children.
 
-use crate::maps;
-use core::ffi::{CStr, c_void};
-use core::ptr;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::MemfdFlags;
+use core::sync::atomic::AtomicU64;
+use rustix::fd::OwnedFd;
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, ProtFlags};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
-/// What a mapping of shared memory may be used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rights {
-    /// Reading only.
-    Read,
-    /// Reading and writing.
-    ReadWrite,
-}
-
-impl Rights {
-    fn prot(self) -> ProtFlags {
-        match self {
-            Self::Read => ProtFlags::READ,
-            Self::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
-        }
-    }
-}
-
-/// Pages by number, without a name, zero until they are written (memfd_create(2)). They
-/// live as long as this or a mapping of it.
+/// Memory that forked children share, zero at first, resident where touched. Unmapped on
+/// drop; there for as long as anybody has it mapped.
 #[derive(Debug)]
 pub struct SharedMemory {
-    fd: OwnedFd,
+    addr: usize,
+    len: usize,
 }
 
 impl SharedMemory {
-    /// `len` bytes, of which none has memory. The name is for /proc/self/maps.
+    /// `len` bytes.
     ///
     /// # Errors
-    /// What memfd_create(2) and ftruncate(2) say.
-    pub fn new(name: &CStr, len: u64) -> Result<Self, Errno> {
-        let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?;
-        rustix::fs::ftruncate(&fd, len)?;
-        Ok(Self { fd })
-    }
-
-    /// Makes it longer.
-    ///
-    /// # Errors
-    /// What ftruncate(2) says.
-    pub fn set_len(&self, len: u64) -> Result<(), Errno> {
-        rustix::fs::ftruncate(&self.fd, len)
-    }
-
-    /// Maps `len` bytes from `offset` on at an address of the kernel's choice. Forked
-    /// children do not have the mapping.
-    ///
-    /// # Errors
-    /// What mmap(2) and madvise(2) say.
-    pub fn map(&self, offset: u64, len: usize, rights: Rights) -> Result<usize, Errno> {
+    /// What memfd_create(2), ftruncate(2) and mmap(2) say.
+    pub fn new(len: usize) -> Result<Self, Errno> {
+        // A file, of which the kernel counts what is touched, where it counts promises.
+        let file: OwnedFd = memfd_create("outcore-shared", MemfdFlags::CLOEXEC)?;
+        ftruncate(&file, len as u64)?;
+        let rights = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice.
-        let addr = unsafe {
-            rustix::mm::mmap(ptr::null_mut(), len, rights.prot(), Self::flags(), &self.fd, offset)?
-        };
-        let addr = addr.expose_provenance();
-        match settle(addr, len) {
-            Ok(()) => Ok(addr),
-            Err(error) => {
-                // SAFETY: the mapping just made, which nobody knows.
-                unsafe { release(addr, len) };
-                Err(error)
-            }
-        }
+        let addr = unsafe { mmap(core::ptr::null_mut(), len, rights, MapFlags::SHARED, &file, 0)? };
+        Ok(Self { addr: addr as usize, len })
     }
 
-    /// Maps `len` bytes from `offset` on at `addr`, in place of what is there.
+    /// Where it begins.
+    pub fn addr(&self) -> usize {
+        self.addr
+    }
+
+    /// Its bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never: a mapping has at least a page.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Drops whole pages for everybody; they read as zeros from then on.
     ///
     /// # Errors
-    /// As [`Self::map`].
+    /// What madvise(2) says.
     ///
-    /// # Safety
-    /// Nobody uses what is there.
-    pub unsafe fn map_over(&self, addr: usize, offset: u64, len: usize, rights: Rights) -> Result<(), Errno> {
-        let flags = Self::flags() | MapFlags::FIXED;
-        // SAFETY: the caller's contract.
-        unsafe { rustix::mm::mmap(at(addr), len, rights.prot(), flags, &self.fd, offset)? };
-        settle(addr, len)
-    }
-
-    fn flags() -> MapFlags {
-        MapFlags::SHARED | MapFlags::NORESERVE
+    /// # Panics
+    /// If they do not lie inside.
+    pub fn forget(&self, offset: usize, len: usize) -> Result<(), Errno> {
+        assert!(offset.checked_add(len).is_some_and(|end| end <= self.len), "{offset}+{len} of {}", self.len);
+        // SAFETY: inside this mapping, whose users ask for it.
+        unsafe { madvise((self.addr + offset) as *mut _, len, Advice::LinuxRemove) }
     }
 }
 
-/// Keeps a mapping out of children and core dumps, and made of small pages.
-fn settle(addr: usize, len: usize) -> Result<(), Errno> {
-    maps::dont_fork(addr, len)?;
-    maps::no_huge_pages(addr, len)?;
-    advise(addr, len, Advice::LinuxDontDump)
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and nobody borrows from it.
+        let _ = unsafe { munmap(self.addr as *mut _, self.len) };
+    }
 }
 
-fn advise(addr: usize, len: usize, advice: Advice) -> Result<(), Errno> {
-    // SAFETY: keeps all bytes.
-    unsafe { rustix::mm::madvise(at(addr), len, advice) }
-}
-
-fn at(addr: usize) -> *mut c_void {
-    ptr::with_exposed_provenance_mut(addr)
-}
-
-/// Drops pages of shared memory that are mapped at `addr`, wherever else they are mapped:
-/// they have no memory then, and are zero.
+/// `count` words, zero at first, which forked children see and change as well; for ever.
 ///
 /// # Errors
-/// What madvise(2) says.
-///
-/// # Safety
-/// Nobody wants the bytes.
-pub unsafe fn remove(addr: usize, len: usize) -> Result<(), Errno> {
-    // SAFETY: the caller's contract.
-    unsafe { rustix::mm::madvise(at(addr), len, Advice::LinuxRemove) }
+/// As [`SharedMemory::new`].
+pub fn words(count: usize) -> Result<&'static [AtomicU64], Errno> {
+    let len = count.checked_mul(size_of::<AtomicU64>()).ok_or(Errno::NOMEM)?;
+    let memory = core::mem::ManuallyDrop::new(SharedMemory::new(len)?);
+    // SAFETY: the mapping is page-aligned, as long as the words and never unmapped; every bit
+    // pattern is a word, and others may write at any time, which atomic words allow.
+    Ok(unsafe { core::slice::from_raw_parts(memory.addr as *const AtomicU64, count) })
 }
 
-/// Puts inaccessible memory over a mapping, so that its addresses stay taken.
-///
-/// # Errors
-/// What mmap(2) says.
-///
-/// # Safety
-/// Nobody uses what is there.
-pub unsafe fn close_off(addr: usize, len: usize) -> Result<(), Errno> {
-    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
-    // SAFETY: the caller's contract.
-    unsafe { rustix::mm::mmap_anonymous(at(addr), len, ProtFlags::empty(), flags)? };
-    maps::dont_fork(addr, len)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::sync::atomic::Ordering;
 
-/// Reserves addresses with nothing there, which children do not have.
-///
-/// # Errors
-/// What mmap(2) and madvise(2) say.
-pub fn reserve(len: usize) -> Result<usize, Errno> {
-    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-    // SAFETY: a new mapping at an address of the kernel's choice.
-    let addr = unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), len, ProtFlags::empty(), flags)? };
-    let addr = addr.expose_provenance();
-    match maps::dont_fork(addr, len) {
-        Ok(()) => Ok(addr),
-        Err(error) => {
-            // SAFETY: the mapping just made, which nobody knows.
-            unsafe { release(addr, len) };
-            Err(error)
+    #[test]
+    fn a_forked_child_writes_what_its_parent_reads() {
+        let words = words(1 << 20).unwrap();
+        // SAFETY: the child writes a word and ends at once.
+        unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                words[1 << 19].store(7, Ordering::Release);
+                libc::_exit(0);
+            }
+            assert_eq!(libc::waitpid(child, core::ptr::null_mut(), 0), child);
         }
+        assert_eq!(words[1 << 19].load(Ordering::Acquire), 7);
     }
-}
 
-/// Gives back what [`reserve`] gave, or a mapping of [`SharedMemory::map`]. Failing leaves
-/// addresses unused, no more.
-///
-/// # Safety
-/// It is the caller's, and nobody uses it.
-pub unsafe fn release(addr: usize, len: usize) {
-    // SAFETY: the caller's contract.
-    let _ = unsafe { rustix::mm::munmap(at(addr), len) };
-}
-
-impl AsFd for SharedMemory {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+    #[test]
+    fn what_is_forgotten_reads_as_zeros() {
+        let memory = SharedMemory::new(1 << 20).unwrap();
+        let byte = (memory.addr() + 8192) as *mut u8;
+        // SAFETY: inside the mapping.
+        unsafe {
+            byte.write(1);
+            memory.forget(8192, 4096).unwrap();
+            assert_eq!(byte.read_volatile(), 0);
+        }
     }
 }

@@ -148,7 +148,7 @@ record! {
     poisoned_pages,
     /// Moves that the kernel refused because a page was pinned or shared.
     busy_moves,
-    /// Children that forked after paging began and are served by this process.
+    /// Forks after paging began.
     forked_children,
 }
 
@@ -164,8 +164,8 @@ pub mod feature {
     pub const FILE_STORE: u64 = 8;
     /// The store bypasses the page cache.
     pub const DIRECT_IO: u64 = 16;
-    /// Forked children are served after paging began.
-    pub const FORK_EVENTS: u64 = 32;
+    /// Children that are forked after paging began are paged as well.
+    pub const FORKS: u64 = 32;
     /// The pager is a process of its own; otherwise a thread of the program.
     pub const PAGER_PROCESS: u64 = 64;
 }

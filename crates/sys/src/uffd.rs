@@ -372,6 +372,17 @@ const fn request<T>(number: u64, direction: u64) -> u64 {
     direction << 30 | (size_of::<T>() as u64) << 16 | 0xaa << 8 | number
 }
 
+const FLAGS: i32 = libc::O_CLOEXEC | libc::O_NONBLOCK;
+
+/// `/dev/userfaultfd`. Whoever has it opens userfaultfds for its own memory by it.
+///
+/// # Errors
+/// What open(2) says.
+pub fn device() -> Result<OwnedFd, Errno> {
+    use rustix::fs::{Mode, OFlags};
+    rustix::fs::open("/dev/userfaultfd", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+}
+
 const READ: u64 = 2;
 const READ_WRITE: u64 = 3;
 
@@ -382,20 +393,26 @@ impl Uffd {
     /// `EINVAL` when a feature is not to be had, `EPERM` when the source or the
     /// feature is not for this user, and whatever open(2) says.
     pub fn open(source: Source, want: Features) -> Result<(Self, Features), Errno> {
-        let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
         let raw = match source {
-            Source::Device => {
-                use rustix::fs::{Mode, OFlags};
-                let device =
-                    rustix::fs::open("/dev/userfaultfd", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-                // SAFETY: USERFAULTFD_IOC_NEW takes flags by value.
-                unsafe { libc::ioctl(device.as_raw_fd(), 0xaa00, flags) }
-            }
+            Source::Device => return Self::open_by(device()?.as_fd(), want),
             // SAFETY: plain system calls.
-            Source::Syscall => unsafe { libc::syscall(libc::SYS_userfaultfd, flags) as i32 },
+            Source::Syscall => unsafe { libc::syscall(libc::SYS_userfaultfd, FLAGS) as i32 },
             // SAFETY: as above; 1 is UFFD_USER_MODE_ONLY.
-            Source::UserModeOnly => unsafe { libc::syscall(libc::SYS_userfaultfd, flags | 1) as i32 },
+            Source::UserModeOnly => unsafe { libc::syscall(libc::SYS_userfaultfd, FLAGS | 1) as i32 },
         };
+        Self::shake_hands(raw, want)
+    }
+
+    /// The same by `/dev/userfaultfd`, which [`device`] has opened, in whichever process.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_by(device: BorrowedFd<'_>, want: Features) -> Result<(Self, Features), Errno> {
+        // SAFETY: USERFAULTFD_IOC_NEW takes flags by value.
+        Self::shake_hands(unsafe { libc::ioctl(device.as_raw_fd(), 0xaa00, FLAGS) }, want)
+    }
+
+    fn shake_hands(raw: i32, want: Features) -> Result<(Self, Features), Errno> {
         if raw < 0 {
             return Err(last_error());
         }

@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 use sys::aio::{Aio, Direction, Piece};
 use sys::maps;
-use sys::shared::{self, Rights, SharedMemory};
 use sys::uffd::{Access, Cause, Event, EventBuffer, Features, Register, Source, Stop, Uffd, Waking, probe};
+use sys::views::{self, Rights, ViewedMemory};
 
 const PAGE: usize = 4096;
 const PAGES: usize = 16;
@@ -24,7 +24,7 @@ struct Views {
     alias: usize,
     view: usize,
     other: usize,
-    _memory: SharedMemory,
+    _memory: ViewedMemory,
 }
 
 impl Views {
@@ -42,7 +42,7 @@ impl Views {
             return None;
         }
         let (uffd, _) = Uffd::open(Source::Device, want).unwrap();
-        let memory = SharedMemory::new(c"test", (PAGES * PAGE) as u64).unwrap();
+        let memory = ViewedMemory::new(c"test", (PAGES * PAGE) as u64).unwrap();
         let map = |rights| memory.map(0, PAGES * PAGE, rights).unwrap();
         let (alias, view, other) = (map(Rights::ReadWrite), map(rights), map(rights));
         for addr in [view, other] {
@@ -156,7 +156,7 @@ fn a_page_that_was_dropped_is_missing_everywhere() {
     poke(views.alias + PAGE, 2);
     assert_eq!(views.resume(views.view, 2), (2, None));
     // SAFETY: nobody wants the bytes.
-    unsafe { shared::remove(views.alias, PAGE).unwrap() };
+    unsafe { views::remove(views.alias, PAGE).unwrap() };
     let view = views.view;
     let toucher = start(move || peek(view));
     assert_eq!(views.fault(), (view, Access::Read, Cause::Missing));

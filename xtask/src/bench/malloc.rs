@@ -20,6 +20,9 @@ pub(crate) struct Options {
     /// MiB of RAM for the objects, with --cold
     #[arg(long, default_value_t = 64)]
     ram: usize,
+    /// Only allocators with these names, separated by commas; Outcore is always measured
+    #[arg(long)]
+    only: Option<String>,
     /// A directory on the disk that swap is on, with --cold
     #[arg(long, default_value = "/var/tmp")]
     dir: PathBuf,
@@ -88,7 +91,10 @@ pub(super) fn malloc(options: &Options) -> Result<(), String> {
     let programs = Programs::build()?;
     let mut allocators = Vec::new();
     for allocator in Allocator::ALL {
+        let wanted =
+            options.only.as_ref().is_none_or(|only| only.split(',').any(|name| name == allocator.name()));
         match allocator.refusal() {
+            _ if !wanted && allocator != Allocator::Outcore => {}
             Some(why) => println!("skipped: {}: {why}", allocator.name()),
             None => allocators.push(allocator),
         }

@@ -41,11 +41,11 @@ pub(crate) fn mmap(options: &Options) -> Result<(), String> {
     println!("{}", disk.settle());
     let file = options.dir.join(format!("outcore-bench-mmap-{}", std::process::id()));
     let wanted =
-        |name: &&str| options.only.as_ref().is_none_or(|only| only.split(',').any(|part| part == *name));
+        |name: &str| options.only.as_ref().is_none_or(|only| only.split(',').any(|part| part == name));
     println!("| use    | Outcore   | kernel    | ratio | of each round |");
     println!("|--------|----------:|----------:|------:|---------------|");
     let mut done = Ok(());
-    for name in USES.iter().filter(wanted) {
+    for name in USES.into_iter().filter(|name| wanted(name)) {
         done = measure(options, &programs, &file, name);
         if done.is_err() {
             break;

@@ -25,6 +25,12 @@ impl Paged {
         names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
     }
 
+    /// A number of the report, of all processes but the program's own together.
+    pub(crate) fn of_others(&self, name: &str) -> u64 {
+        let processes = self.report["processes"].as_array().cloned().unwrap_or_default();
+        processes.iter().filter_map(|process| process[name].as_u64()).sum()
+    }
+
     /// The process with the largest heap among all but the program's own; `name` says what
     /// it is for the reader.
     pub(crate) fn process(&self, _name: &str) -> Option<Self> {

@@ -7,7 +7,7 @@ use crate::files::link::Link;
 use pager::{PageNo, PageRange};
 use rustix::io::Errno;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use sys::shared::{self, SharedMemory};
+use sys::views::{self, ViewedMemory};
 
 /// Files that are mapped, one after the other: its lock is held while a map is made or ends.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(crate) type Identity = (u64, u64);
 pub(crate) struct Object {
     pub(crate) identity: Identity,
     /// Byte b of it is byte b of the file.
-    pub(crate) memory: SharedMemory,
+    pub(crate) memory: ViewedMemory,
     pub(crate) memory_len: u64,
     /// Where the file ended when it was last mapped.
     pub(crate) end: u64,
@@ -98,7 +98,7 @@ impl Window {
         const LEAST: u32 = 1 << 18;
         let mut pages = most;
         let addr = loop {
-            match shared::reserve(pages as usize * PAGE) {
+            match views::reserve(pages as usize * PAGE) {
                 Ok(addr) => break addr,
                 Err(_) if pages / 2 >= LEAST => pages /= 2,
                 Err(error) => return Err(error),
@@ -152,7 +152,7 @@ impl Window {
 impl Drop for Window {
     fn drop(&mut self) {
         // SAFETY: nothing is mapped there any more, or the process has no pager.
-        unsafe { shared::release(self.addr, self.pages as usize * PAGE) };
+        unsafe { views::release(self.addr, self.pages as usize * PAGE) };
     }
 }
 
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn gaps_are_what_no_piece_has() {
-        let memory = SharedMemory::new(c"test", 0).expect("memory");
+        let memory = ViewedMemory::new(c"test", 0).expect("memory");
         let mut object = Object { identity: (0, 0), memory, memory_len: 0, end: 0, pieces: Vec::new() };
         assert_eq!(object.gaps(pages(5, 10)), [pages(5, 10)]);
         for (start, count) in [(20, 5), (8, 2)] {

@@ -17,7 +17,7 @@ use pager::{PageNo, PageRange, Pattern, Sharing, SlotNo};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use sys::maps::Reservation;
-use sys::shared::{self, Rights, SharedMemory};
+use sys::views::{self, Rights, ViewedMemory};
 
 /// How long to wait for a transfer that is in the way.
 const AGAIN: Duration = Duration::from_micros(200);
@@ -221,7 +221,7 @@ impl Instance {
         let index = match mapped.objects.iter().position(|object| object.identity == file.identity) {
             Some(index) => index,
             None => {
-                let memory = SharedMemory::new(c"outcore-file", 0)
+                let memory = ViewedMemory::new(c"outcore-file", 0)
                     .map_err(|error| MapError::Kernel("no shared memory for the file", error))?;
                 let (identity, end) = (file.identity, file.end);
                 mapped.objects.push(Object { identity, memory, memory_len: 0, end, pieces: Vec::new() });
@@ -321,7 +321,7 @@ impl Instance {
             if let Err(error) = self.ask_about_files(FileRequest::View(part)) {
                 self.hide(&parts);
                 // SAFETY: nobody has been told of the map.
-                unsafe { shared::release(addr, len) };
+                unsafe { views::release(addr, len) };
                 return Err(MapError::Kernel("the map cannot be registered with userfaultfd", error));
             }
             parts.push(part);
@@ -425,7 +425,7 @@ impl Instance {
             Kind::Shared { identity, of_file, parts, .. } => {
                 self.hide(&parts);
                 // SAFETY: the caller's contract: nobody uses the map.
-                unsafe { shared::release(addr, len) };
+                unsafe { views::release(addr, len) };
                 let object = mapped.objects.iter_mut().find(|object| object.identity == identity);
                 for piece in object.into_iter().flat_map(|object| &mut object.pieces) {
                     piece.maps -= u32::from(piece.of_file.intersection(of_file).count > 0);
@@ -488,7 +488,7 @@ fn clear(start: PageNo, pages: u64) {
     // SAFETY: the core has no page there, and no view shows it. Failing, memory stays taken
     // until the file's last map ends, and the addresses are mapped over when they are used.
     unsafe {
-        let _ = shared::remove(addr, len);
-        let _ = shared::close_off(addr, len);
+        let _ = views::remove(addr, len);
+        let _ = views::close_off(addr, len);
     }
 }

@@ -62,3 +62,46 @@ impl Bits {
         Some(index * 64 + word.ilog2() as usize)
     }
 }
+
+/// The same for at most 64 slots, without memory elsewhere.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pair {
+    begins: u64,
+    used: u64,
+}
+
+impl Pair {
+    /// No block begins anywhere.
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn begins(&self, slot: usize) -> bool {
+        slot < 64 && self.begins >> slot & 1 != 0
+    }
+
+    pub(super) fn is_used(&self, slot: usize) -> bool {
+        self.used >> slot & 1 != 0
+    }
+
+    pub(super) fn put(&mut self, slot: usize, used: bool) {
+        self.begins |= 1 << slot;
+        self.used = if used { self.used | 1 << slot } else { self.used & !(1 << slot) };
+    }
+
+    pub(super) fn remove(&mut self, slot: usize) {
+        self.begins &= !(1 << slot);
+    }
+
+    /// The first beginning at `slot` or after it.
+    pub(super) fn at_or_after(&self, slot: usize) -> Option<usize> {
+        let rest = if slot < 64 { self.begins & (!0 << slot) } else { 0 };
+        (rest != 0).then(|| rest.trailing_zeros() as usize)
+    }
+
+    /// The last beginning at `slot` or before it.
+    pub(super) fn at_or_before(&self, slot: usize) -> Option<usize> {
+        let rest = if slot < 64 { self.begins & (!0 >> (63 - slot)) } else { 0 };
+        (rest != 0).then(|| rest.ilog2() as usize)
+    }
+}

@@ -115,7 +115,7 @@ impl<S: PageSource> Families<S> {
 
     fn check_pages(&self, run: &Run, holder: Holder) -> Result<(), Violation> {
         let table = self.pool.table();
-        let mut pages = (run.start..run.start + run.len).step_by(self.options.layout.page_size());
+        let mut pages = (run.start..run.start + run.len()).step_by(self.options.layout.page_size());
         match pages.find(|page| table.and_then(|table| table.holder(*page)) != Some(holder)) {
             Some(page) => Err(Violation::Page { page }),
             None => Ok(()),
@@ -132,7 +132,7 @@ fn check_run(
 ) -> Result<(), Violation> {
     let shape = &entry.shape;
     let (mut end, mut before) = (0, BlockState::Used);
-    counts.run_bytes += run.len;
+    counts.run_bytes += run.len();
     for block in run.iter() {
         if block.offset != end || block.len <= shape.meta + block.hard {
             return Err(Violation::NotTiled { page: run.start });
@@ -152,7 +152,7 @@ fn check_run(
         counts.add(&block, shape);
         (end, before) = (block.offset + block.len, block.state);
     }
-    if end == run.len { Ok(()) } else { Err(Violation::NotTiled { page: run.start }) }
+    if end == run.len() { Ok(()) } else { Err(Violation::NotTiled { page: run.start }) }
 }
 
 #[cfg(test)]

@@ -210,8 +210,8 @@ impl<S: PageSource> Families<S> {
         let used = used_block(run, address, &entry.shape)?;
         if let Freed::Run(run) = ledger.free(holder.run, &used, &entry.shape) {
             // Before the pages are anybody else's, and under the family's lock.
-            self.pool.table().expect("there is a region").enter(run.start, run.len, None);
-            let calls = self.pool.give(run.start, run.len, run.touched);
+            self.pool.table().expect("there is a region").enter(run.start, run.len(), None);
+            let calls = self.pool.give(run.start, run.len(), run.touched);
             entry.kernel_calls.fetch_add(calls, Ordering::Relaxed);
         }
         Ok(())

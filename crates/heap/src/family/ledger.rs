@@ -6,6 +6,7 @@ use crate::family::index::{Choice, FreeIndex};
 use crate::family::layout::Shape;
 use crate::family::meta::MetaBlock;
 use crate::family::run::{Block, Rest, Run};
+use crate::family::runs::Runs;
 
 /// Counts that are kept up with every change, so that asking for them costs nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub(super) enum Freed {
     /// The block is free.
     Block,
     /// Its run was emptied by it, and is no longer the family's.
-    Run(Box<Run>),
+    Run(Run),
 }
 
 /// A list of vacant places of up to this length is not worth giving back.
@@ -69,7 +70,7 @@ const FEW_VACANT: usize = 1024;
 /// The runs, the index of free blocks, and the counts.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    runs: Vec<Option<Box<Run>>>,
+    runs: Runs,
     /// Places of `runs` without one.
     vacant: Vec<u32>,
     pub(super) index: FreeIndex,
@@ -78,19 +79,17 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn run(&self, run: u32) -> Option<&Run> {
-        self.runs.get(run as usize)?.as_deref()
+        self.runs.get(run)
     }
 
     #[cfg(test)]
     pub(super) fn run_mut(&mut self, run: u32) -> &mut Run {
-        self.runs[run as usize].as_deref_mut().expect("a run")
+        self.runs.get_mut(run).expect("a run")
     }
 
     /// The runs, in the order of their addresses.
     pub(super) fn runs(&self) -> Vec<(u32, &Run)> {
-        let numbered = self.runs.iter().enumerate();
-        let mut runs: Vec<(u32, &Run)> =
-            numbered.filter_map(|(number, run)| Some((number as u32, run.as_deref()?))).collect();
+        let mut runs: Vec<(u32, &Run)> = self.runs.iter().collect();
         runs.sort_unstable_by_key(|(_, run)| run.start);
         runs
     }
@@ -98,14 +97,11 @@ impl Ledger {
     /// Enters a run that is one free block; its number.
     pub(super) fn add_run(&mut self, run: Run, shape: &Shape) -> u32 {
         let block = run.at(0).expect("one block");
-        self.counts.run_bytes += run.len;
+        self.counts.run_bytes += run.len();
         self.counts.add(&block, shape);
         self.index.insert(block.len, run.start);
-        let number = self.vacant.pop().unwrap_or(self.runs.len() as u32);
-        if number as usize == self.runs.len() {
-            self.runs.push(None);
-        }
-        self.runs[number as usize] = Some(Box::new(run));
+        let number = self.vacant.pop().unwrap_or_else(|| self.runs.add_place());
+        self.runs.put(number, run);
         number
     }
 
@@ -116,7 +112,7 @@ impl Ledger {
 
     /// Hands out the first `total` bytes of the free block at `address` in a run.
     pub(super) fn take(&mut self, number: u32, address: usize, total: usize, shape: &Shape) -> Handed {
-        let run = self.runs[number as usize].as_deref_mut().expect("the block's run is here");
+        let run = self.runs.get_mut(number).expect("the block's run is here");
         let free = run.at(address - run.start).expect("a free block is in the index");
         self.index.remove(free.len, address);
         self.counts.note(&free, shape, true);
@@ -141,19 +137,19 @@ impl Ledger {
 
     /// Frees a used block.
     pub(super) fn free(&mut self, number: u32, used: &Block, shape: &Shape) -> Freed {
-        let run = self.runs[number as usize].as_deref_mut().expect("the block's run is here");
+        let run = self.runs.get_mut(number).expect("the block's run is here");
         self.counts.note(used, shape, true);
         let (before, after, joined) = run.join(used);
         for neighbour in [before, after].into_iter().flatten() {
             self.index.remove(neighbour.len, run.start + neighbour.offset);
             self.counts.note(&neighbour, shape, true);
         }
-        if joined.len == run.len {
-            self.counts.run_bytes -= run.len;
-            let run = self.runs[number as usize].take().expect("looked at just now");
+        if joined.len == run.len() {
+            self.counts.run_bytes -= run.len();
+            let run = self.runs.take(number).expect("looked at just now");
             self.vacant.push(number);
             if self.vacant.len() == self.runs.len() && self.vacant.len() > FEW_VACANT {
-                (self.runs, self.vacant) = (Vec::new(), Vec::new());
+                (self.runs, self.vacant) = (Runs::default(), Vec::new());
             }
             return Freed::Run(run);
         }

@@ -1,19 +1,21 @@
 //! Runs of pages, cut into blocks. Offsets and lengths are in bytes from the run's start.
 
 use crate::family::blocks::{BlockState, Blocks};
-use crate::family::layout::Shape;
+use crate::family::layout::{PAGE as UNIT, Shape};
 use std::collections::BTreeMap;
 
 /// Consecutive pages of one family: one page, unless a block needs more.
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) start: usize,
-    pub(super) len: usize,
     /// What lies from here on reads as zeros: nobody has had it since it came from the
     /// kernel.
     pub(super) touched: usize,
     blocks: Blocks,
-    grid: usize,
+    /// Of [`UNIT`] bytes.
+    units: u32,
+    /// Blocks begin at multiples of it.
+    grid: u32,
     /// Hard fragmentation: what a block holds beyond its data, by the block's offset.
     /// Few runs have any.
     #[expect(clippy::box_collection, reason = "8 bytes in place of 24 in each run that has none")]
@@ -44,44 +46,57 @@ pub(super) enum Rest {
 impl Run {
     /// A run that is one free block.
     pub(super) fn new(start: usize, len: usize, touched: usize, shape: &Shape) -> Self {
+        // Blocks that begin at multiples of a length begin at multiples of 1 as well.
+        let grid = u32::try_from(shape.grid).unwrap_or(1);
+        let units = u32::try_from(len / UNIT).expect("no run is that long");
+        debug_assert!(len.is_multiple_of(UNIT));
         // A last block shorter than the grid may begin in the last slot.
-        let mut blocks = Blocks::new(len.div_ceil(shape.grid));
+        let mut blocks = Blocks::new(len.div_ceil(grid as usize));
         blocks.put(0, BlockState::Free);
-        Self { start, len, touched, blocks, grid: shape.grid, hard: None }
+        Self { start, touched, blocks, units, grid, hard: None }
+    }
+
+    /// Bytes in it.
+    pub(super) fn len(&self) -> usize {
+        self.units as usize * UNIT
+    }
+
+    fn grid(&self) -> usize {
+        self.grid as usize
     }
 
     fn block(&self, slot: usize, state: BlockState) -> Block {
-        let offset = slot * self.grid;
-        let end = self.blocks.after(slot).map_or(self.len, |(next, _)| next * self.grid);
+        let offset = slot * self.grid();
+        let end = self.blocks.after(slot).map_or(self.len(), |(next, _)| next * self.grid());
         let hard = self.hard.as_ref().and_then(|hard| hard.get(&offset)).map_or(0, |hard| usize::from(*hard));
         Block { offset, len: end - offset, state, hard }
     }
 
     /// The block that begins at `offset`.
     pub(super) fn at(&self, offset: usize) -> Option<Block> {
-        let slot = offset.is_multiple_of(self.grid).then_some(offset / self.grid)?;
+        let slot = offset.is_multiple_of(self.grid()).then_some(offset / self.grid())?;
         Some(self.block(slot, self.blocks.at(slot)?))
     }
 
     /// The block that `offset`, which is within the run, lies in.
     pub(super) fn around(&self, offset: usize) -> Option<Block> {
-        let (slot, state) = self.blocks.around(offset / self.grid)?;
+        let (slot, state) = self.blocks.around(offset / self.grid())?;
         Some(self.block(slot, state))
     }
 
     /// Breaks the laws.
     #[cfg(test)]
     pub(super) fn mark_free(&mut self, offset: usize) {
-        self.blocks.put(offset / self.grid, BlockState::Free);
+        self.blocks.put(offset / self.grid(), BlockState::Free);
     }
 
     pub(super) fn before(&self, block: &Block) -> Option<Block> {
-        let (slot, state) = self.blocks.before(block.offset / self.grid)?;
+        let (slot, state) = self.blocks.before(block.offset / self.grid())?;
         Some(self.block(slot, state))
     }
 
     pub(super) fn after(&self, block: &Block) -> Option<Block> {
-        let (slot, state) = self.blocks.after(block.offset / self.grid)?;
+        let (slot, state) = self.blocks.after(block.offset / self.grid())?;
         Some(self.block(slot, state))
     }
 
@@ -100,11 +115,11 @@ impl Run {
             rest if rest <= shape.meta => Rest::Hard(rest),
             rest => Rest::Free(rest),
         };
-        self.blocks.put(free.offset / self.grid, BlockState::Used);
+        self.blocks.put(free.offset / self.grid(), BlockState::Used);
         match rest {
             Rest::None => {}
             Rest::Hard(bytes) => _ = self.hard.get_or_insert_default().insert(free.offset, bytes as u8),
-            Rest::Free(_) => self.blocks.put((free.offset + total) / self.grid, BlockState::Free),
+            Rest::Free(_) => self.blocks.put((free.offset + total) / self.grid(), BlockState::Free),
         }
         rest
     }
@@ -118,19 +133,19 @@ impl Run {
             hard.remove(&used.offset);
         }
         if let Some(after) = &after {
-            self.blocks.remove(after.offset / self.grid);
+            self.blocks.remove(after.offset / self.grid());
         }
         let offset = match &before {
             Some(before) => {
-                self.blocks.remove(used.offset / self.grid);
+                self.blocks.remove(used.offset / self.grid());
                 before.offset
             }
             None => {
-                self.blocks.put(used.offset / self.grid, BlockState::Free);
+                self.blocks.put(used.offset / self.grid(), BlockState::Free);
                 used.offset
             }
         };
-        (before, after, self.block(offset / self.grid, BlockState::Free))
+        (before, after, self.block(offset / self.grid(), BlockState::Free))
     }
 }
 
@@ -175,8 +190,8 @@ mod tests {
 
     #[test]
     fn an_end_shorter_than_the_grid_is_a_block_or_the_end_of_one() {
-        // The second has as many whole slots as nine words have bits.
-        for (size, len) in [(36, 4096), (64, 576 * 64 + 10)] {
+        // The second has slots for ten words of bits, the last of them not full.
+        for (size, len) in [(36, 4096), (60, 9 * 4096)] {
             let shape = Shape::of(Layout::Outside, size, None).expect("a shape");
             let (objects, end) = (len / size, len % size);
             let mut run = Run::new(0, len, 0, &shape);

@@ -72,7 +72,7 @@ impl<S: PageSource> Families<S> {
         let ledger = entry.ledger();
         let pages = ledger.runs().into_iter().map(|(_, run)| PageInfo {
             address: run.start,
-            bytes: run.len,
+            bytes: run.len(),
             blocks: run.iter().map(|block| block_info(run, &block, &entry.shape)).collect(),
         });
         Some(Walk { family: info_of(family, entry), meta_size: entry.shape.meta, pages: pages.collect() })

@@ -7,7 +7,7 @@ use super::{Spaces, ZERO_FRAME};
 use crate::entry::State;
 use crate::page::{FrameNo, PageNo};
 use crate::pager::Commit;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Spaces {
     /// Checks every law, those of the core below included, at a cost linear in all tables.
@@ -27,7 +27,7 @@ impl Spaces {
     ///    commit they are no more than there are, and no fewer than are used;
     /// 10. what is pinned is in memory.
     pub fn check_invariants(&self) {
-        self.pager.check_invariants(&HashMap::new());
+        self.pager.check_invariants();
         let mut mappings: BTreeMap<PageNo, BTreeSet<(SpaceNo, PageNo)>> = BTreeMap::new();
         let mut promised = 0;
         for (space, record) in &self.spaces {
