@@ -246,7 +246,7 @@ fn make(options: &Options, kind: Use) -> Result<(), Error> {
             file.write_all(&((node * DEGREE) as u64).to_ne_bytes())?;
         }
         for edge in 0..nodes * DEGREE {
-            let target = (u128::from(number(edge as u64)) * nodes as u128 >> 64) as u32;
+            let target = ((u128::from(number(edge as u64)) * nodes as u128) >> 64) as u32;
             file.write_all(&target.to_ne_bytes())?;
         }
     } else {

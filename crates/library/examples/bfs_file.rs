@@ -77,7 +77,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         writer.write_all(&(node * degree).to_ne_bytes())?;
     }
     for edge in 0..nodes * degree {
-        let target = (u128::from(mixed(edge + 1)) * u128::from(nodes) >> 64) as u32;
+        let target = ((u128::from(mixed(edge + 1)) * u128::from(nodes)) >> 64) as u32;
         writer.write_all(&target.to_ne_bytes())?;
     }
     writer.flush()?;
