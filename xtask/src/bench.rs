@@ -3,6 +3,7 @@
 mod contender;
 mod host;
 mod malloc;
+mod mmap;
 mod plot;
 mod replay;
 mod results;
@@ -39,6 +40,8 @@ pub(crate) enum Bench {
     Replay(replay::Options),
     /// Outcore's malloc against glibc's, jemalloc and mimalloc
     Malloc(malloc::Options),
+    /// A mapped file against the kernel's mmap of it, in the same memory
+    Mmap(mmap::Options),
     /// What a call of the handle heap costs for a block in memory
     Handles,
 }
@@ -78,6 +81,7 @@ pub(crate) fn run(bench: &Bench) -> ExitCode {
         Bench::Sparse { ram } => sparse(*ram),
         Bench::Replay(options) => replay::replay(options),
         Bench::Malloc(options) => malloc::malloc(options),
+        Bench::Mmap(options) => mmap::mmap(options),
         Bench::Handles => handles(),
     };
     match done {

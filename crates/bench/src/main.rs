@@ -8,6 +8,7 @@ mod faults;
 mod fit;
 mod malloc;
 mod memory;
+mod mmap;
 mod numbers;
 mod phase;
 mod sort;
@@ -67,6 +68,8 @@ enum Program {
     },
     /// What malloc and free cost
     Malloc(malloc::Options),
+    /// Use a file that is larger than memory by a map of it
+    Mmap(mmap::Options),
     /// What the disk under a directory gives with O_DIRECT
     Device {
         /// Where a file is made
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
             malloc::run(&options);
             Ok(())
         }
+        Program::Mmap(options) => mmap::run(&options),
         Program::Device { dir, mib } => device::run(&dir, mib),
     };
     match done {

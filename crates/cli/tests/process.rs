@@ -4,7 +4,6 @@
 #[expect(dead_code, reason = "what the other tests use of it")]
 mod support;
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

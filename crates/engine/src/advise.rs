@@ -17,7 +17,8 @@ pub struct Usage {
     pub swapped: u64,
     /// Lost: a touch is a bus error.
     pub poisoned: u64,
-    /// Never written, or discarded: they hold zeros and nothing else.
+    /// Never written, or discarded: they hold zeros and nothing else. Of a mapped file: only
+    /// there.
     pub untouched: u64,
 }
 
@@ -35,6 +36,20 @@ impl Usage {
         let touched = usage.resident + usage.parked + usage.swapped + usage.poisoned;
         usage.untouched = range.count.saturating_sub(touched);
         usage
+    }
+}
+
+impl core::ops::Add for Usage {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            resident: self.resident + other.resident,
+            parked: self.parked + other.parked,
+            swapped: self.swapped + other.swapped,
+            poisoned: self.poisoned + other.poisoned,
+            untouched: self.untouched + other.untouched,
+        }
     }
 }
 

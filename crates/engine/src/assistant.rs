@@ -43,6 +43,16 @@ pub(crate) enum Found {
     Digest(u128),
 }
 
+impl Found {
+    /// A digest in any case; that of a page of zeros is `zero`.
+    pub(crate) fn digest(self, zero: u128) -> u128 {
+        match self {
+            Self::Zero => zero,
+            Self::Digest(digest) => digest,
+        }
+    }
+}
+
 impl From<Found> for Content {
     fn from(found: Found) -> Self {
         match found {

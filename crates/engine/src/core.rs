@@ -1,6 +1,7 @@
 //! What the core's lock protects: the pager, and the means to carry out its decisions.
 
 use crate::assistant::{Assistant, Found};
+use crate::files::{FileRequest, Files};
 use crate::fork::{Estate, Kin};
 use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
@@ -31,7 +32,7 @@ pub(crate) enum Mechanism {
 }
 
 /// What a program thread asks of the pager thread, whose descriptors it has not.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Request {
     /// Register and manage these pages.
     Manage(PageRange, Rights),
@@ -39,6 +40,8 @@ pub(crate) enum Request {
     HandOver(Address),
     /// Unmap these pages, as those whose turn to leave is next.
     Cool(PageRange),
+    /// Something about mapped files, which is answered.
+    File(FileRequest),
     /// Nothing is paged any more: end.
     Stop,
 }
@@ -50,6 +53,8 @@ pub(crate) struct Core {
     /// Set by the pager thread when it is able to page.
     pub(crate) live: Option<Live>,
     pub(crate) request: Option<Request>,
+    /// What became of the last [`Request::File`].
+    pub(crate) file_answer: Option<Result<(), Errno>>,
     /// In a forked child, until its pager has taken it.
     pub(crate) estate: Option<Estate>,
 }
@@ -102,6 +107,7 @@ pub(crate) struct Live {
     pub(crate) demand: Demand,
     pub(crate) steering: Steering,
     pub(crate) watch: Watch,
+    pub(crate) files: Files,
     pub(crate) voice: Voice,
     pub(crate) knows: Knows,
     /// Asked to end.
@@ -157,7 +163,7 @@ pub(crate) fn pages_of(addr: usize, len: usize) -> PageRange {
 impl Core {
     /// Nothing has been asked, and nothing is live.
     pub(crate) fn new(pager: Pager) -> Self {
-        Self { pager, live: None, request: None, estate: None }
+        Self { pager, live: None, request: None, file_answer: None, estate: None }
     }
 
     /// Tells the trace, once paging has begun.

@@ -3,9 +3,11 @@
 
 use crate::PAGE;
 use crate::core::{Live, Mechanism, addr_of};
+use crate::files::FlushId;
 use crate::ops::{MAX_OP_PAGES, Purpose};
 use crate::pool::PlaceRun;
 use pager::{Content, Eviction, FrameNo, PageNo, PageRange, Pager, Parking, SlotNo, State};
+use rustix::io::Errno;
 use sys::aio;
 use sys::maps;
 use sys::uffd::{Protect, Stop, Waking, Witness};
@@ -23,7 +25,7 @@ const ROUNDS: u32 = 4;
 const STUCK: u32 = 64;
 
 /// A write being put together.
-struct Writing {
+pub(crate) struct Writing {
     token: u64,
     next: SlotNo,
     first: SlotNo,
@@ -105,6 +107,9 @@ impl Live {
 
     /// Unmaps the first pages of a resident run; how many were tried, and parked.
     fn unmap_run(&mut self, pager: &mut Pager, range: PageRange) -> (u32, u32) {
+        if self.files.is_shared(range.start) {
+            return (range.count as u32, self.park_shared(pager, range));
+        }
         let Some(run) = self.pool.take(range.count as u32) else { return (0, 0) };
         let range = PageRange { count: u64::from(run.count), ..range };
         let parked = match self.mechanism {
@@ -222,7 +227,11 @@ impl Live {
             self.watch.evicted(page, eviction, content.copied());
             match eviction {
                 Eviction::Freed => self.drop_place(frame),
-                Eviction::Write(slot) => writing = self.add_write(pager, writing, frame, slot),
+                Eviction::Write(slot) if self.latched(slot).is_some() => {
+                    pager.write_refused(frame);
+                    continue;
+                }
+                Eviction::Write(slot) => writing = self.add_write(pager, writing, frame, slot, None),
                 Eviction::StoreFull => break,
             }
             evicted += 1;
@@ -260,8 +269,18 @@ impl Live {
 
     /// Digests the victims that may have changed, in their order, into `contents`.
     fn digest_victims(&mut self, pager: &Pager, victims: &[FrameNo]) {
+        let unknown = victims.iter().filter(|frame| !pager.known_clean(**frame));
+        self.digest_places(unknown);
+    }
+
+    /// Digests parked pages, in their order, into `contents`.
+    pub(crate) fn digest_parked(&mut self, frames: &[FrameNo]) {
+        self.digest_places(frames.iter());
+    }
+
+    fn digest_places<'a>(&mut self, frames: impl Iterator<Item = &'a FrameNo>) {
         self.addrs.clear();
-        for frame in victims.iter().filter(|frame| !pager.known_clean(**frame)) {
+        for frame in frames {
             let Some(place) = self.pool.place(*frame) else {
                 crate::engine::die("a parked page has no place in the pool");
             };
@@ -272,17 +291,19 @@ impl Live {
     }
 
     /// Adds a page to the write under construction, or begins the next.
-    fn add_write(
+    pub(crate) fn add_write(
         &mut self,
         pager: &mut Pager,
         writing: Option<Writing>,
         frame: FrameNo,
         slot: SlotNo,
+        flush: Option<FlushId>,
     ) -> Option<Writing> {
         let addr = self.pool.place(frame).map(|place| self.pool.address(place))?;
         if let Some(mut writing) = writing {
             let op_has_room = self.ops.get(writing.token).frames.len() < MAX_OP_PAGES;
-            if writing.next == slot && op_has_room && self.gather.push(addr) {
+            let joins = writing.next == slot && self.joins(writing.first, slot);
+            if joins && op_has_room && self.gather.push(addr) {
                 self.ops.get_mut(writing.token).frames.push(frame);
                 writing.next = SlotNo(slot.0 + 1);
                 return Some(writing);
@@ -297,19 +318,17 @@ impl Live {
         op.frames.push(frame);
         self.gather.clear();
         self.gather.push(addr);
+        self.note_flush(token, flush);
         Some(Writing { token, first: slot, next: SlotNo(slot.0 + 1) })
     }
 
-    fn queue_write(&mut self, pager: &mut Pager, writing: &Writing) {
-        let op = self.ops.get_mut(writing.token);
-        op.bytes = op.frames.len() * PAGE;
+    pub(crate) fn queue_write(&mut self, pager: &mut Pager, writing: &Writing) {
         // SAFETY: the places belong to the write until it ends: their pages are
         // not mapped, and a touch waits for the end.
-        let queued = unsafe {
-            let first = u64::from(writing.first.0);
-            self.store.queue(aio::Direction::Write, first, self.gather.pieces(), writing.token)
-        };
+        let queued = unsafe { self.queue(aio::Direction::Write, writing.first, writing.token) };
         if queued.is_err() {
+            let flush = self.ops.get(writing.token).flush;
+            flush.into_iter().for_each(|id| self.flush_written(id, Some(Errno::AGAIN)));
             let frames = core::mem::take(&mut self.ops.get_mut(writing.token).frames);
             frames.iter().for_each(|frame| self.refuse_write(pager, *frame));
             self.ops.get_mut(writing.token).frames = frames;

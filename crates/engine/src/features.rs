@@ -1,8 +1,10 @@
+#![expect(unsafe_code, reason = "registers the pool, and digests a page of zeros")]
 //! Opening what paging needs, best first.
 
 use crate::assistant::Assistant;
 use crate::core::{Limits, Live, Mechanism, Tally};
 use crate::error::OpenError;
+use crate::files::Files;
 use crate::fork::{Descriptors, Estate, Kin};
 use crate::map::ZEROS;
 use crate::ops::{Gather, Ops};
@@ -85,8 +87,15 @@ fn open_store(settings: &Settings, slots: u32, thread_starts: fn()) -> Result<(S
     let slots = u64::from(slots);
     match &settings.store {
         StorePlace::Memory => {
-            let store = Store::memory(slots, PAGE);
-            Ok((store.map_err(failed("the memory store cannot be mapped"))?, 0))
+            let store = Store::memory(slots, PAGE).map_err(failed("the memory store cannot be mapped"))?;
+            match settings.scope {
+                Scope::Process => Ok((store, 0)),
+                // Files may be mapped.
+                Scope::Areas => {
+                    let (aio, bit) = open_aio(settings, thread_starts)?;
+                    Ok((store.with_transfers(aio), bit))
+                }
+            }
         }
         StorePlace::Directory(dir) => {
             let (aio, bit) = open_aio(settings, thread_starts)?;
@@ -184,6 +193,9 @@ fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64
     let zeros = Reservation::new(ZEROS * PAGE).map_err(failed("no memory"))?;
     // All of it is the kernel's one page of zeros; huge pages would be memory of our own.
     zeros.no_huge_pages().and_then(|()| zeros.read_ahead()).map_err(failed("no memory"))?;
+    // SAFETY: the zeros are ours, and never written.
+    let zero = unsafe { digester.of_page(zeros.addr(), PAGE) };
+    let files = Files::new(arena.source, zero.0);
     let file = store.file_fd().is_some();
     for (bit, on) in [
         (feature::MOVE, arena.mechanism == Mechanism::Move),
@@ -234,6 +246,7 @@ fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64
         demand: Demand::default(),
         steering: Steering::new(),
         watch: Watch::new(settings, voice.clone()),
+        files,
         voice,
         knows: Knows::default(),
         stops: false,
@@ -248,7 +261,6 @@ fn pool_features(mechanism: Mechanism) -> Features {
     }
 }
 
-#[expect(unsafe_code, reason = "registers the pool")]
 fn register_pool(uffd: &Uffd, pool: &Pool, mechanism: Mechanism) -> Result<(), Errno> {
     match mechanism {
         // A move's destination must be registered with the same userfaultfd. Not for

@@ -1,12 +1,12 @@
 #![expect(unsafe_code, reason = "hands pool addresses to the kernel and to the digest")]
 //! Pages coming from the store, and the end of every transfer.
 
-use crate::PAGE;
-use crate::assistant::Found;
 use crate::core::{Live, addr_of};
 use crate::ops::{MAX_OP_PAGES, Purpose};
 use crate::pool::Place;
-use pager::{Fill, FillResult, FrameNo, PageNo, PageRange, Pager, Read, SlotNo, State, WriteResult, Written};
+use pager::{
+    Content, Fill, FillResult, FrameNo, PageNo, PageRange, Pager, Read, SlotNo, State, WriteResult, Written,
+};
 use rustix::io::Errno;
 use sys::aio;
 use trace::Direction;
@@ -16,10 +16,29 @@ impl Live {
     /// ahead of it in transfers as large as their slots allow. The end of a turn
     /// submits what no page ahead has submitted.
     pub(crate) fn start_reads(&mut self, pager: &mut Pager) {
+        let refused = self.start_reads_as(pager, Urgency::AsWanted);
+        refused.into_iter().for_each(|next| self.refuse_reads(pager, next));
+    }
+
+    /// The same for pages that are not waited for, wanted or not. The first that could not be
+    /// read; it and those after it are as if never asked for.
+    pub(crate) fn start_reads_together(&mut self, pager: &mut Pager) -> Option<PageNo> {
+        let next = self.start_reads_as(pager, Urgency::None)?;
+        let page = pager.reads()[next].page;
+        for index in next..pager.reads().len() {
+            let frame = pager.reads()[index].frame;
+            pager.fill_refused(frame);
+        }
+        Some(page)
+    }
+
+    /// Where it had to stop.
+    fn start_reads_as(&mut self, pager: &mut Pager, urgency: Urgency) -> Option<usize> {
         let mut next = 0;
         while let Some(first) = pager.reads().get(next).copied() {
-            let demand = matches!(pager.state(first.page), State::Filling { wanted: true, .. });
-            let most = if demand { 1 } else { MAX_OP_PAGES };
+            let wanted = matches!(pager.state(first.page), State::Filling { wanted: true, .. });
+            let demand = wanted && urgency == Urgency::AsWanted;
+            let most = if demand { 1 } else { MAX_OP_PAGES.min(self.span(first.slot)) };
             let run = pager.reads()[next..]
                 .iter()
                 .take(most)
@@ -29,8 +48,7 @@ impl Live {
             let reads = Run { start: next, count: run };
             let started = self.start_read(pager, reads, demand);
             if started == 0 {
-                self.refuse_reads(pager, next);
-                break;
+                return Some(next);
             }
             next += started;
             if demand && next < pager.reads().len() {
@@ -38,6 +56,7 @@ impl Live {
                 let _ = self.store.submit();
             }
         }
+        None
     }
 
     /// Starts one transfer of reads whose slots are consecutive; how many it took.
@@ -51,7 +70,14 @@ impl Live {
         self.gather.clear();
         let reads = &pager.reads()[run.start..run.start + run.count];
         'gather: while op.frames.len() < reads.len() {
-            let Some(places) = self.pool.take_for_read((reads.len() - op.frames.len()) as u32) else { break };
+            let left = &reads[op.frames.len()..];
+            let places = if self.files.is_shared(left[0].page) {
+                // Read in place. Their slots, and so their pages, are in a row.
+                Some(self.pool.in_window(self.files.in_window(left[0].page), left.len() as u32))
+            } else {
+                self.pool.take_for_read(left.len() as u32)
+            };
+            let Some(places) = places else { break };
             for place in places.places() {
                 let read: Read = reads[op.frames.len()];
                 if !self.gather.push(self.pool.address(place)) {
@@ -67,15 +93,12 @@ impl Live {
             }
         }
         let count = op.frames.len();
-        op.bytes = count * PAGE;
         if count == 0 {
             self.ops.end(token);
             return 0;
         }
         // SAFETY: the places belong to this transfer until it ends.
-        let queued = unsafe {
-            self.store.queue(aio::Direction::Read, u64::from(reads[0].slot.0), self.gather.pieces(), token)
-        };
+        let queued = unsafe { self.queue(aio::Direction::Read, reads[0].slot, token) };
         if queued.is_err() {
             for frame in &self.ops.get(token).frames {
                 let place = self.pool.take_place(*frame);
@@ -113,7 +136,11 @@ impl Live {
         {
             finished += 1;
             let op = self.ops.get(completion.token);
-            let full = completion.result.is_ok_and(|bytes| bytes == op.bytes);
+            let (home, flush) = (op.home, op.flush);
+            // What lies past the end of a file is not written.
+            let nothing = op.bytes == 0 && op.purpose == Purpose::Write;
+            let full = nothing || completion.result.is_ok_and(|bytes| bytes == op.bytes);
+            let error = completion.result.err().filter(|_| !nothing);
             let took = op.started.elapsed();
             let waited = took.as_nanos() as u64;
             match op.purpose {
@@ -126,7 +153,10 @@ impl Live {
                     self.tally.read_bytes += op.bytes as u64;
                     self.watch.read_took(took);
                     self.watch.recorder.ended(completion.token, full);
-                    self.finish_fill(pager, completion.token, full, waited);
+                    match (home, completion.result) {
+                        (Some(_), Err(error)) => self.finish_failed_read(pager, completion.token, error),
+                        _ => self.finish_fill(pager, completion.token, full, waited),
+                    }
                 }
                 Purpose::Write => {
                     if full {
@@ -134,29 +164,47 @@ impl Live {
                     }
                     self.watch.write_took(took);
                     self.watch.recorder.ended(completion.token, full);
-                    self.finish_write(pager, completion.token, completion.result.err(), full);
+                    self.finish_write(pager, completion.token, error, full);
+                    flush.into_iter().for_each(|id| self.flush_written(id, error));
                 }
             }
             self.ops.end(completion.token);
+            home.into_iter().for_each(|home| self.let_source_go(home));
         }
         finished
     }
 
     fn finish_fill(&mut self, pager: &mut Pager, token: u64, read: bool, waited: u64) {
-        if read {
+        let home = self.ops.get(token).home;
+        let unseen = home.is_some_and(|home| self.is_read_only(home));
+        if home.is_some() {
+            self.clear_tail(token);
+        }
+        if unseen {
+            self.contents.clear();
+        } else if read {
             self.digest_fill(pager, token);
         }
+        let zero = self.files.zero_digest();
         let contents = core::mem::take(&mut self.contents);
         let mut found = contents.iter();
         let mut run: Option<PageRange> = None;
         for index in 0..self.ops.get(token).frames.len() {
             let frame = self.ops.get(token).frames[index];
             // What nobody wants any more has not been digested.
-            let good = match self.wanted(pager, frame) {
-                Some((_, slot)) => read && found.next() == Some(&Found::Digest(pager.digest(slot))),
-                None => read,
+            let result = match self.wanted(pager, frame) {
+                Some(_) if home.is_some() && read => {
+                    let content = if unseen { None } else { found.next().copied() };
+                    FillResult::Home(content.map_or(Content::Clean, Into::into))
+                }
+                Some((_, slot)) if read => match found.next() {
+                    Some(found) if found.digest(zero) == pager.digest(slot) => FillResult::Good,
+                    _ => FillResult::Bad,
+                },
+                None if read => FillResult::Good,
+                _ => FillResult::Bad,
             };
-            match pager.fill_done(frame, if good { FillResult::Good } else { FillResult::Bad }) {
+            match pager.fill_done(frame, result) {
                 Fill::Map(page) => {
                     self.tally.stall_ns += waited;
                     self.watch.arrived(page);
@@ -218,7 +266,10 @@ impl Live {
 
     fn finish_write(&mut self, pager: &mut Pager, token: u64, error: Option<Errno>, full: bool) {
         let result = if full { WriteResult::Done } else { WriteResult::Failed };
-        if !full {
+        let home = self.ops.get(token).home;
+        if let (Some(home), false) = (home, full) {
+            self.note_failed_write(home, error.unwrap_or(Errno::IO));
+        } else if !full {
             let error = error.unwrap_or(Errno::IO);
             let [ram, _, store] = self.voice.limits();
             self.voice.say(&format!(
@@ -251,6 +302,15 @@ impl Live {
             pager.stale_slots_are_forgotten(SlotNo(start));
         }
     }
+}
+
+/// Who waits for reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Urgency {
+    /// A thread, for each page that is wanted.
+    AsWanted,
+    /// Nobody.
+    None,
 }
 
 /// A part of [`Pager::reads`].

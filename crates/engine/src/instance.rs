@@ -10,6 +10,7 @@ use crate::core::{Core, Request, pages_of};
 use crate::engine::{Engine, Stage, die, this_is_the_program};
 use crate::error::OpenError;
 use crate::features;
+use crate::files::{Directory, Link};
 use crate::ops;
 use crate::serve;
 use crate::settings::{Scope, Settings};
@@ -21,7 +22,7 @@ use crate::wait::RETRY;
 use core::ops::Deref;
 use core::sync::atomic::Ordering;
 use pager::Counters;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -38,6 +39,7 @@ pub struct Instance {
     engine: Arc<Engine>,
     told: Arc<Told>,
     pager: Option<JoinHandle<()>>,
+    pub(crate) files: Directory,
 }
 
 /// The numbers of an engine at one instant.
@@ -77,6 +79,9 @@ impl Instance {
         told.record().budget_bytes.store(settings.ram_bytes, Ordering::Relaxed);
         let voice = Voice::Instance(Arc::clone(&told));
         let engine = Arc::new(Engine::new(settings, None, thread_starts, voice)?);
+        let (link, theirs_of_link) =
+            Link::pair().map_err(|error| OpenError::Kernel("a pair of sockets for descriptors", error))?;
+        let copy = theirs_of_link.as_fd().as_raw_fd();
         let (tell, answer) = sync_channel(1);
         let theirs = Arc::clone(&engine);
         let _blocked = Blocked::all();
@@ -85,15 +90,19 @@ impl Instance {
             .stack_size(256 << 10)
             .spawn(move || {
                 thread_starts();
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| live(&theirs, &tell))) {
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| live(&theirs, &tell, theirs_of_link))) {
                     let text = panic.downcast_ref::<&str>().copied();
                     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
                     die(&format!("the pager thread panicked: {}", text.unwrap_or("without a message")));
                 }
             })
             .map_err(OpenError::Thread)?;
-        match answer.recv() {
-            Ok(Ok(())) => Ok(Self { engine, told, pager: Some(pager) }),
+        let answer = answer.recv();
+        // The pager has its own table by now, or has none any more.
+        // SAFETY: this table's copy, which nobody else closes.
+        drop(unsafe { OwnedFd::from_raw_fd(copy) });
+        match answer {
+            Ok(Ok(())) => Ok(Self { engine, told, pager: Some(pager), files: Directory::new(link) }),
             Ok(Err(error)) => {
                 // It has returned, or is about to.
                 let _ = pager.join();
@@ -179,23 +188,28 @@ impl Drop for Instance {
     }
 }
 
-/// Leaves standard error and nothing else of the program's descriptors to this thread.
-fn keep_standard_error() {
-    // SAFETY: closes descriptors of this thread's own, new table only.
-    let closed = unsafe {
-        libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_UNSHARE) == 0
-            && libc::syscall(libc::SYS_close_range, 0, 1, 0) == 0
+/// Leaves standard error, a link, and nothing else of the program's descriptors to this thread.
+fn keep_standard_error_and(link: Link) -> Link {
+    let kept = link.as_fd().as_raw_fd() as u32;
+    let close = |from: u32, to: u32, flags: u32| {
+        // SAFETY: closes descriptors of this thread's own, new table only.
+        from > to || unsafe { libc::syscall(libc::SYS_close_range, from, to, flags) } == 0
     };
+    // The first call makes the table. A link that is one of the first three is left where it is.
+    let closed = close(kept.max(2) + 1, u32::MAX, libc::CLOSE_RANGE_UNSHARE)
+        && close(3, kept.saturating_sub(1), 0)
+        && (0..2).filter(|fd| *fd != kept).all(|fd| close(fd, fd, 0));
     if !closed {
         die("the kernel refuses close_range(CLOSE_RANGE_UNSHARE), which paging needs (Linux 5.9 or later)");
     }
     voice::be_heard();
+    link
 }
 
 /// The life of the pager thread of an instance.
-fn live(engine: &Engine, tell: &SyncSender<Result<(), OpenError>>) {
-    keep_standard_error();
-    let begun = begin(engine);
+fn live(engine: &Engine, tell: &SyncSender<Result<(), OpenError>>, link: Link) {
+    let link = keep_standard_error_and(link);
+    let begun = begin(engine, link);
     let failed = begun.is_err();
     // The other side waits for it.
     let _ = tell.send(begun);
@@ -223,7 +237,7 @@ fn finish(engine: &Engine) -> bool {
     !under_way
 }
 
-fn begin(engine: &Engine) -> Result<(), OpenError> {
+fn begin(engine: &Engine, link: Link) -> Result<(), OpenError> {
     let mut core = engine.lock_core();
     let (frames, slots) = (core.pager.frame_limit(), core.pager.slots_total());
     let (live, bits) =
@@ -235,9 +249,13 @@ fn begin(engine: &Engine) -> Result<(), OpenError> {
     engine.voice.record().into_iter().for_each(|record| record.features.store(bits, Ordering::Release));
     let Core { pager, live: place, .. } = &mut *core;
     let live = place.insert(live);
+    pager.set_zero_digest(live.files.zero_digest());
     live.keep_budget(pager, true);
-    let arena = live.arena.as_fd().try_clone_to_owned();
-    live.steering.begin(arena.ok().and_then(|arena| Waker::start(arena, engine.thread_starts)));
+    live.files.begin(link, pager.slots_total());
+    let copy = |uffd: &sys::uffd::Uffd| uffd.as_fd().try_clone_to_owned().ok();
+    let (views, theirs) = (live.files.uffd().and_then(copy), live.files.uffd().and_then(copy));
+    let waker = copy(&live.arena).and_then(|arena| Waker::start(arena, theirs, engine.thread_starts));
+    live.steering.begin(waker, views);
     live.assistant.begin(&live.digester, engine.thread_starts);
     engine.set_stage(Stage::Paging);
     Ok(())

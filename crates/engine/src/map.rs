@@ -101,6 +101,9 @@ impl Live {
 
     /// Maps pages that the core has made resident and that have places in the pool.
     pub(crate) fn map_parked(&mut self, pager: &mut Pager, range: PageRange) {
+        if self.files.is_shared(range.start) {
+            return self.map_shared(pager, range);
+        }
         let mut next = range.start;
         while next < range.end() {
             next = self.map_run(pager, next, range.end());
@@ -258,6 +261,9 @@ impl Live {
     /// where a discard is under way that was made by the names that the preload
     /// library has; others explain an absent page, and without them it is lost.
     fn resolve_spurious(&mut self, pager: &mut Pager, page: PageNo) {
+        if self.files.is_shared(page) {
+            return self.map_again(pager, page);
+        }
         if self.mechanism == Mechanism::Move && self.tally.raw_changes == 0 {
             match self.pagemap.present(addr_of(page)) {
                 Ok(PageState::Present) => drop(self.arena.wake(addr_of(page), PAGE)),
@@ -267,6 +273,17 @@ impl Live {
                     addr_of(page)
                 )),
                 Err(_) => die("/proc/self/pagemap cannot be read, so a fault cannot be explained"),
+            }
+            return;
+        }
+        let at_home = pager.area(page).is_some_and(|area| area.home(page).is_some());
+        if at_home {
+            // The program has dropped what it had changed: the file's bytes are there again.
+            if self.pagemap.present(addr_of(page)) == Ok(PageState::Present) {
+                let _ = self.arena.wake(addr_of(page), PAGE);
+            } else {
+                pager.vanished(page);
+                self.defer(page);
             }
             return;
         }
@@ -299,6 +316,9 @@ impl Live {
 
     /// Makes a touch on `page` a bus error.
     pub(crate) fn poison(&mut self, page: PageNo) {
+        if self.files.is_shared(page) {
+            return self.poison_views(page);
+        }
         // SAFETY: the core holds the page's bytes to be lost.
         let poisoned = unsafe { self.arena.poison(addr_of(page), PAGE) };
         match poisoned {

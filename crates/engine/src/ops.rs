@@ -1,7 +1,8 @@
 //! Transfers under way, by token.
 
 use crate::PAGE;
-use pager::FrameNo;
+use crate::files::FlushId;
+use pager::{FrameNo, SlotNo};
 use std::time::Instant;
 use sys::aio::{MAX_PIECES, Piece};
 
@@ -28,6 +29,10 @@ pub(crate) struct Op {
     pub(crate) frames: Vec<FrameNo>,
     pub(crate) started: Instant,
     pub(crate) bytes: usize,
+    /// The first home, if it is a file's bytes that are transferred.
+    pub(crate) home: Option<SlotNo>,
+    /// The flush that a write is part of.
+    pub(crate) flush: Option<FlushId>,
 }
 
 /// A fixed set of transfers; nothing is allocated after it is made.
@@ -44,12 +49,19 @@ impl Ops {
             frames: Vec::with_capacity(MAX_OP_PAGES),
             started: Instant::now(),
             bytes: 0,
+            home: None,
+            flush: None,
         };
         Self { ops: (0..MAX_OPS).map(|_| op()).collect(), free: (0..MAX_OPS).collect() }
     }
 
     pub(crate) fn under_way(&self) -> usize {
         MAX_OPS - self.free.len()
+    }
+
+    /// Whether another can be started.
+    pub(crate) fn have_room(&self) -> bool {
+        !self.free.is_empty()
     }
 
     /// A transfer to fill in, and its token.
@@ -60,6 +72,8 @@ impl Ops {
         op.frames.clear();
         op.started = Instant::now();
         op.bytes = 0;
+        op.home = None;
+        op.flush = None;
         Some((index as u64, op))
     }
 
@@ -106,6 +120,13 @@ impl Gather {
             self.pieces.push((addr, PAGE));
         }
         room
+    }
+
+    /// Leaves out so many bytes at the end, fewer than a page.
+    pub(crate) fn shorten(&mut self, by: usize) {
+        if let Some((_, len)) = self.pieces.last_mut() {
+            *len -= by;
+        }
     }
 
     pub(crate) fn pieces(&mut self) -> &[Piece] {

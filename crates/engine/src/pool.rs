@@ -1,3 +1,4 @@
+#![expect(unsafe_code, reason = "drops pages of shared memory")]
 //! The frame pool: addresses where pages are while they are not mapped.
 //!
 //! A frame is a permit; its bytes have a pool address only while its page is
@@ -9,6 +10,7 @@ use crate::buffers::Buffers;
 use pager::{FrameNo, RunMap};
 use rustix::io::Errno;
 use sys::maps::{self, Reservation};
+use sys::views;
 
 /// A page-sized place in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +24,10 @@ pub(crate) struct PlaceRun {
 }
 
 impl PlaceRun {
+    fn has(self, place: Place) -> bool {
+        place >= self.start && place.0 - self.start.0 < self.count
+    }
+
     pub(crate) fn places(self) -> impl Iterator<Item = Place> {
         (self.start.0..self.start.0 + self.count).map(Place)
     }
@@ -37,6 +43,10 @@ pub(crate) struct Pool {
     stale: Vec<Place>,
     /// The first places: those that reads go to.
     buffers: Buffers,
+    /// Where the pages of shared memory are that have a place after those of the pool.
+    window: usize,
+    /// Of `stale`, those in the window.
+    stale_in_window: u32,
 }
 
 const STALE_BATCH: usize = 1024;
@@ -57,6 +67,8 @@ impl Pool {
             of_frame: vec![0; frames as usize],
             stale: Vec::with_capacity(STALE_BATCH),
             buffers: Buffers::new(buffers),
+            window: 0,
+            stale_in_window: 0,
         })
     }
 
@@ -69,7 +81,34 @@ impl Pool {
     }
 
     pub(crate) fn address(&self, place: Place) -> usize {
-        self.mapping.addr() + place.0 as usize * PAGE
+        match place.0.checked_sub(self.places()) {
+            None => self.mapping.addr() + place.0 as usize * PAGE,
+            Some(page) => self.window + page as usize * PAGE,
+        }
+    }
+
+    fn places(&self) -> u32 {
+        (self.mapping.len() / PAGE) as u32
+    }
+
+    /// Shared memory is mapped from this address on.
+    pub(crate) fn set_window(&mut self, addr: usize) {
+        self.window = addr;
+    }
+
+    /// The places of the window's pages from `page` on, which belong to who uses those.
+    pub(crate) fn in_window(&mut self, page: u32, count: u32) -> PlaceRun {
+        let run = PlaceRun { start: Place(self.places() + page), count };
+        // What is dropped late must not be what has come meanwhile.
+        if self.stale_in_window > 0 && self.stale.iter().any(|place| run.has(*place)) {
+            self.drop_stale();
+        }
+        run
+    }
+
+    /// Whether the place is that of a page of shared memory.
+    pub(crate) fn is_in_window(&self, place: Place) -> bool {
+        place.0 >= self.places()
     }
 
     /// Up to `most` consecutive places without memory.
@@ -93,6 +132,9 @@ impl Pool {
 
     /// Gives back a place that has no memory (its page was moved away, or never came).
     pub(crate) fn give_back_empty(&mut self, place: Place) {
+        if self.is_in_window(place) {
+            return;
+        }
         self.map.free(place.0 - self.buffers.count());
     }
 
@@ -104,6 +146,7 @@ impl Pool {
         if self.stale.len() == STALE_BATCH {
             self.drop_stale();
         }
+        self.stale_in_window += u32::from(self.is_in_window(place));
         self.stale.push(place);
     }
 
@@ -117,6 +160,13 @@ impl Pool {
         let mut rest = self.stale.as_slice();
         while let Some(first) = rest.first() {
             let count = rest.iter().zip(first.0..).take_while(|(place, number)| place.0 == *number).count();
+            if self.is_in_window(*first) {
+                // Failing, the pages keep their memory until they are read again or unmapped.
+                // SAFETY: no page of the core's has these bytes any more.
+                let _ = unsafe { views::remove(self.address(*first), count * PAGE) };
+                rest = &rest[count..];
+                continue;
+            }
             // Failing (which needs a kernel out of memory) leaves the pages
             // allocated; the place must then not be handed out as empty.
             if maps::dont_need(self.address(*first), count * PAGE).is_ok() {
@@ -126,6 +176,7 @@ impl Pool {
             rest = &rest[count..];
         }
         self.stale.clear();
+        self.stale_in_window = 0;
     }
 
     pub(crate) fn set_place(&mut self, frame: FrameNo, place: Place) {

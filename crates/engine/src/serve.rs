@@ -12,6 +12,7 @@ use crate::takeover::Growth;
 use crate::wait::{RETRY, Wait, Woken};
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use pager::{PageNo, Pager};
+use rustix::io::Errno;
 use rustix::thread::futex;
 use std::os::fd::{AsFd, RawFd};
 use std::time::Instant;
@@ -94,12 +95,12 @@ fn start_helpers(engine: &'static Engine) {
     let arena = live.arena.as_fd().try_clone_to_owned();
     let digester = live.digester.clone();
     drop(core);
-    let waker = arena.ok().and_then(|arena| Waker::start(arena, engine.thread_starts));
+    let waker = arena.ok().and_then(|arena| Waker::start(arena, None, engine.thread_starts));
     let mut assistant = Assistant::new();
     assistant.begin(&digester, engine.thread_starts);
     let mut core = engine.lock_core();
     let Some(live) = core.live.as_mut() else { die("the pager thread lost its means") };
-    live.steering.begin(waker);
+    live.steering.begin(waker, None);
     live.assistant = assistant;
 }
 
@@ -177,7 +178,8 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
 /// Serves faults until it is asked to stop, which no engine of a process is.
 pub(crate) fn serve(engine: &Engine, mut guard: Option<Guard<'_>>) {
     let mut events = EventBuffer::new();
-    let mut faults: Vec<PageNo> = Vec::with_capacity(MAX_READS * EventBuffer::CAPACITY);
+    // One more for the views of files.
+    let mut faults: Vec<PageNo> = Vec::with_capacity((MAX_READS + 1) * EventBuffer::CAPACITY);
     let mut wait = Wait::new();
     loop {
         let mut core = engine.lock_core();
@@ -221,9 +223,18 @@ pub(crate) fn serve(engine: &Engine, mut guard: Option<Guard<'_>>) {
     }
 }
 
+/// Where a program thread leaves a request, and finds what became of it.
+struct Asked<'a> {
+    request: &'a mut Option<Request>,
+    file_answer: &'a mut Option<Result<(), Errno>>,
+}
+
 /// One round of everything there is to do; whether there was anything.
 fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut Vec<PageNo>) -> bool {
-    let Core { pager, live: Some(live), request, .. } = core else { die("the pager thread lost its means") };
+    let Core { pager, live: Some(live), request, file_answer, .. } = core else {
+        die("the pager thread lost its means")
+    };
+    let mut asked = Asked { request, file_answer };
     live.watch.tick();
     let (mut finished, mut read) = (0, 0);
     loop {
@@ -235,14 +246,14 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
         // A disk ends together what it was told together. It is told the next before all
         // threads are woken: those that were have faulted again.
         if live.store.is_idle() {
-            read += live.serve_faults(engine, pager, request, events, faults);
+            read += live.serve_faults(engine, pager, &mut asked, events, faults);
             live.submit();
         }
     }
     // Threads that were woken together fault again together: one submission for all of
     // them costs as much as for the first.
     for _ in 0..MAX_READS {
-        read += live.serve_faults(engine, pager, request, events, faults);
+        read += live.serve_faults(engine, pager, &mut asked, events, faults);
         if faults.len() < 2 {
             break;
         }
@@ -257,6 +268,10 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
     }
     acted |= live.retry_deferred(pager);
     live.sample_accesses(pager);
+    if !live.files.are_none() {
+        acted |= live.go_on_flushing(pager);
+        acted |= live.go_on_populating(pager);
+    }
     live.submit();
     live.publish(pager);
     acted
@@ -299,14 +314,17 @@ impl Live {
         &mut self,
         engine: &Engine,
         pager: &mut Pager,
-        request: &mut Option<Request>,
+        asked: &mut Asked<'_>,
         events: &mut EventBuffer,
         faults: &mut Vec<PageNo>,
     ) -> usize {
         faults.clear();
-        let read = self.read_announcements(pager, events, faults);
-        if request.is_some() || self.bell_is_watched {
-            self.answer_bell(engine, pager, request, events);
+        let mut read = self.read_announcements(pager, events, faults);
+        if !self.files.are_none() {
+            read += self.read_view_faults(events, faults);
+        }
+        if asked.request.is_some() || self.bell_is_watched {
+            self.answer_bell(engine, pager, asked, events);
         }
         for page in faults.iter().copied() {
             self.resolve(pager, page);
@@ -394,7 +412,7 @@ impl Live {
         &mut self,
         engine: &Engine,
         pager: &mut Pager,
-        request: &mut Option<Request>,
+        asked: &mut Asked<'_>,
         events: &mut EventBuffer,
     ) {
         while let Ok(1..) = self.bell.read_events(events) {
@@ -402,7 +420,7 @@ impl Live {
                 self.note_raw_clone();
                 continue;
             }
-            match request.take() {
+            match asked.request.take() {
                 Some(Request::Manage(range, rights)) if self.register(range) => {
                     pager.discard(range, |_, _| {});
                     pager.add_area(range, rights);
@@ -413,6 +431,9 @@ impl Live {
                     self.hand_over(address);
                 }
                 Some(Request::Cool(range)) => self.cool(pager, range),
+                Some(Request::File(request)) => {
+                    *asked.file_answer = Some(self.answer_about_files(pager, request));
+                }
                 Some(Request::Stop) => self.stops = true,
                 Some(Request::Manage(..)) | None => {}
             }

@@ -59,6 +59,9 @@ pub(crate) struct Steering {
     bound_to: Option<usize>,
     next_look: Instant,
     waker: Option<Waker>,
+    /// A copy of the userfaultfd of views of files, if there is one: who waits for a page of
+    /// those waits there.
+    views: Option<OwnedFd>,
     used: u32,
     missed: u32,
     /// While the waker is not used.
@@ -84,6 +87,7 @@ impl Steering {
             bound_to: None,
             next_look: now,
             waker: None,
+            views: None,
             used: 0,
             missed: 0,
             rest: Rest::new(),
@@ -92,9 +96,18 @@ impl Steering {
         }
     }
 
-    /// Paging begins. Without a waker nobody is followed.
-    pub(crate) fn begin(&mut self, waker: Option<Waker>) {
+    /// Paging begins. Without a waker nobody is followed. `views` is a copy of the userfaultfd
+    /// of views of files.
+    pub(crate) fn begin(&mut self, waker: Option<Waker>, views: Option<OwnedFd>) {
         self.waker = waker;
+        self.views = views;
+    }
+
+    fn wake_now(&self, arena: &Uffd, start: usize, end: usize) {
+        let _ = arena.wake(start, end - start);
+        if let Some(views) = &self.views {
+            let _ = sys::uffd::wake(views, start, end - start);
+        }
     }
 
     /// Tells of a fault by `thread`.
@@ -154,11 +167,11 @@ impl Steering {
             match &self.waker {
                 Some(waker) if self.bound_to.is_some() => {
                     if let Some((start, end)) = waker.asked.take() {
-                        let _ = arena.wake(start, end - start);
+                        self.wake_now(arena, start, end);
                     }
                     waker.asked.ask(start, end);
                 }
-                _ => drop(arena.wake(start, end - start)),
+                _ => self.wake_now(arena, start, end),
             }
         }
         self.waker.as_ref().is_none_or(|waker| !waker.asked.is_pending())
@@ -170,7 +183,7 @@ impl Steering {
             return;
         }
         let Some((start, end)) = self.waker.as_ref().and_then(|waker| waker.asked.take()) else { return };
-        let _ = arena.wake(start, end - start);
+        self.wake_now(arena, start, end);
         self.missed += 1;
         if self.used >= 64 {
             (self.used, self.missed) = (0, 0);
@@ -221,7 +234,7 @@ impl Steering {
         if sent.is_some() {
             self.go(processor);
         }
-        let _ = arena.wake(start, end - start);
+        self.wake_now(arena, start, end);
         if let Some(theirs) = sent {
             // Unless it has chosen otherwise meanwhile.
             let ours = allowed(thread).is_some_and(|set| same(&set, &just(processor)));
@@ -371,7 +384,7 @@ impl Waker {
     /// None where the kernel gives no thread. The thread calls `thread_starts` first, and may
     /// touch the program's memory when it starts: the caller, who serves that, must not
     /// wait for it.
-    pub(crate) fn start(arena: OwnedFd, thread_starts: fn()) -> Option<Self> {
+    pub(crate) fn start(arena: OwnedFd, views: Option<OwnedFd>, thread_starts: fn()) -> Option<Self> {
         let asked = Arc::new(Asked::default());
         let theirs = Arc::clone(&asked);
         let _blocked = Blocked::all();
@@ -405,6 +418,9 @@ impl Waker {
                     unsafe { libc::sched_yield() };
                     if let Some((start, end)) = theirs.take() {
                         let _ = sys::uffd::wake(&arena, start, end - start);
+                        if let Some(views) = &views {
+                            let _ = sys::uffd::wake(views, start, end - start);
+                        }
                     }
                 }
             })

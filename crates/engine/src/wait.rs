@@ -7,6 +7,7 @@ use crate::steer::LONGEST_PATIENCE;
 use crate::watch::SAMPLE_EVERY;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
+use sys::uffd::Uffd;
 
 /// How often a deferred fault is tried again when nothing else wakes the thread.
 pub(crate) const RETRY: Duration = Duration::from_millis(1);
@@ -64,11 +65,13 @@ impl Wait {
             self.list.push(libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
         };
         add(live.arena.as_fd());
+        let views = live.files.uffd().map(Uffd::as_fd);
         add(live.dismissal.as_fd());
         let guard = guard.as_ref().and_then(|guard| guard.fd());
         self.has_guard = guard.is_some();
         guard.into_iter().for_each(&mut add);
         add(live.bell.as_fd());
+        views.into_iter().for_each(&mut add);
         live.store.as_fd().into_iter().for_each(&mut add);
         self.is_quiet = false;
         self.timeout = if guard_starts || !live.deferred.is_empty() {

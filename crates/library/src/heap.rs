@@ -4,6 +4,8 @@
 use crate::arena::{Arena, ArenaError};
 use crate::builder::HeapBuilder;
 use crate::caches::Caches;
+use crate::file::{MapOptions, MappedFile};
+use crate::file_error::FileError;
 use crate::paging::Paging;
 use crate::resident;
 use crate::source::Paged;
@@ -12,6 +14,7 @@ use ::heap::{Families, Family, FreeError, Location, RegisterError};
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 use engine::KnowsUnused;
+use std::fs::File;
 use std::sync::Arc;
 
 /// A heap that may be larger than the RAM it takes: its pages go to its own store and come
@@ -162,6 +165,15 @@ impl Heap {
     /// See [`ArenaError`].
     pub fn arena(&self, len: usize) -> Result<Arena, ArenaError> {
         Arena::new(&self.inner.paging, len)
+    }
+
+    /// Maps a file, or a part of it, of which as much is in memory as the heap's budget allows.
+    /// See [`MappedFile`].
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn map_file(&self, file: &File, options: MapOptions) -> Result<MappedFile, FileError> {
+        MappedFile::new(&self.inner.paging, file, options)
     }
 
     /// What the address belongs to: none if to nothing of this heap's families or objects.

@@ -3,7 +3,8 @@
 //! A [`Heap`] may be larger than the RAM that it takes: its pages go to a store of its own
 //! and come back when they are touched. Collections live in it, it may be the program's
 //! global allocator ([`GlobalHeap`]), it has typed page families ([`Heap::family`]) and
-//! hands out pages by the range ([`Arena`]).
+//! hands out pages by the range ([`Arena`]), and maps files that are larger than RAM
+//! ([`MappedFile`]).
 //!
 //! Page families are heaps in which every page holds objects of one kind. They are there
 //! for memory that is not paged as well:
@@ -34,7 +35,9 @@ pub use ::heap::{
 };
 pub use arena::{Arena, ArenaError};
 pub use builder::{BuildError, HeapBuilder};
-pub use engine::{Commit, Fallbacks, OpenError, StorePlace, Usage};
+pub use engine::{Commit, Fallbacks, MapError, OpenError, StorePlace, Usage};
+pub use file::{FileAdvice, MapOptions, MappedFile};
+pub use file_error::FileError;
 pub use global::GlobalHeap;
 pub use pages::{Advice, Pages};
 pub use source::Paged;
@@ -47,6 +50,8 @@ mod builder;
 mod caches;
 mod either;
 pub mod error;
+mod file;
+mod file_error;
 mod fork;
 mod global;
 mod heap;

@@ -32,6 +32,10 @@ pub struct Stats {
     pub swap_ins: u64,
     /// Pages written to the store.
     pub swap_outs: u64,
+    /// Pages read from mapped files.
+    pub file_reads: u64,
+    /// Pages written to mapped files.
+    pub file_writes: u64,
     /// Frames that were freed by evicting a page.
     pub pages_reclaimed: u64,
     /// Pages that came back after having been evicted.
@@ -72,6 +76,8 @@ impl Stats {
             major_faults: c.major_faults,
             swap_ins: c.swap_ins,
             swap_outs: c.swap_outs,
+            file_reads: c.file_reads,
+            file_writes: c.file_writes,
             pages_reclaimed: c.pages_reclaimed,
             refaults: c.refaults,
             clean_evictions: c.clean_evictions,

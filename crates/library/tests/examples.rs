@@ -46,6 +46,38 @@ fn a_file_is_sorted() {
     );
 }
 
+/// Of a file that many times larger than the budget what does not fit is read again, or
+/// written.
+fn maps_times_its_budget(times: u64, name: &str, arguments: &[&str], result: &str) {
+    let (status, out, err) = run(name, arguments);
+    assert_eq!((status, &*err), (Some(0), ""), "{out}{err}");
+    assert!(out.contains(result), "{out}");
+    let line = out.lines().find_map(|line| line.strip_prefix("pages: ")).unwrap_or_else(|| panic!("{out}"));
+    let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let [pages, budget, _, read] = numbers[..] else { panic!("{line}") };
+    assert!(times * budget <= pages && read >= pages, "{line}");
+}
+
+#[test]
+fn a_file_is_sorted_where_it_lies() {
+    maps_times_its_budget(
+        8,
+        "sort_file",
+        &["--numbers", "4M", "--budget", "4M"],
+        "4194304 numbers are in order, and are those that were there before\n",
+    );
+}
+
+#[test]
+fn a_graph_in_a_file_is_traversed() {
+    maps_times_its_budget(
+        4,
+        "bfs_file",
+        &["--nodes", "192K", "--degree", "20", "--budget", "4M"],
+        "of 196608 nodes are reached, the farthest by 6 edges, as by read(2)\n",
+    );
+}
+
 #[test]
 fn a_graph_is_traversed() {
     holds_four_times_its_budget(

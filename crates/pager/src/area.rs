@@ -1,6 +1,6 @@
 //! Areas: what the program asked for.
 
-use crate::page::{PageNo, PageRange};
+use crate::page::{PageNo, PageRange, SlotNo};
 use std::collections::BTreeMap;
 
 /// What the program may do with an area's pages.
@@ -11,6 +11,44 @@ pub enum Rights {
     /// Anything less, or executable. Moving a page needs a writable area on both
     /// sides, so resident pages stay until the rights come back.
     Restricted,
+}
+
+/// Where what the program changes goes, in areas whose pages have homes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Home.
+    Shared,
+    /// To slots of the store, and nobody else sees it.
+    Private,
+    /// The program changes nothing, so that nothing is dirty.
+    ReadOnly,
+}
+
+/// What an area's pages hold before they are touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// Zeros. They go to slots of the store.
+    Zeros,
+    /// The bytes of each page's *home*: a place outside of the store, such as its block of
+    /// a mapped file, numbered as slots are, from the number of slots on.
+    Home {
+        /// The home of page p is p + `base`, modulo 2³²: areas split without a change.
+        base: u32,
+        /// Where changed pages go.
+        sharing: Sharing,
+    },
+}
+
+/// How the program says that it uses an area.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pattern {
+    /// It has not said.
+    #[default]
+    Normal,
+    /// In order: a first touch is enough to read ahead.
+    Sequential,
+    /// In no order: nothing is read ahead.
+    Random,
 }
 
 /// What becomes of an area in a forked child.
@@ -33,6 +71,10 @@ pub struct Area {
     pub rights: Rights,
     /// Locked in memory by the program: never evicted.
     pub pinned: bool,
+    /// What they hold before they are touched.
+    pub backing: Backing,
+    /// In which order they are used.
+    pub pattern: Pattern,
     /// What a forked child has of it.
     pub inherit: Inherit,
 }
@@ -40,6 +82,27 @@ pub struct Area {
 impl Area {
     pub(crate) fn evictable(self) -> bool {
         self.rights == Rights::ReadWrite && !self.pinned
+    }
+
+    /// The home of one of its pages.
+    pub fn home(self, page: PageNo) -> Option<SlotNo> {
+        match self.backing {
+            Backing::Zeros => None,
+            Backing::Home { base, .. } => Some(SlotNo((page.0 as u32).wrapping_add(base))),
+        }
+    }
+
+    /// The same area after its pages have been moved to `start`: they keep their homes.
+    pub(crate) fn moved(self, start: PageNo) -> Self {
+        let range = PageRange { start, count: self.range.count };
+        let backing = match self.backing {
+            Backing::Home { base, sharing } => {
+                let back = (self.range.start.0 as u32).wrapping_sub(start.0 as u32);
+                Backing::Home { base: base.wrapping_add(back), sharing }
+            }
+            Backing::Zeros => Backing::Zeros,
+        };
+        Self { range, backing, ..self }
     }
 }
 
@@ -63,7 +126,11 @@ impl Ranged for Area {
     }
 
     fn is_like(&self, other: &Self) -> bool {
-        other.rights == self.rights && other.pinned == self.pinned && other.inherit == self.inherit
+        other.rights == self.rights
+            && other.pinned == self.pinned
+            && other.inherit == self.inherit
+            && other.backing == self.backing
+            && other.pattern == self.pattern
     }
 }
 
@@ -171,7 +238,8 @@ mod tests {
 
     fn area(start: u64, count: u64, rights: Rights) -> Area {
         let range = PageRange { start: PageNo(start), count };
-        Area { range, rights, pinned: false, inherit: Inherit::Copied }
+        let (backing, pattern) = (Backing::Zeros, Pattern::Normal);
+        Area { range, rights, pinned: false, inherit: Inherit::Copied, backing, pattern }
     }
 
     #[test]

@@ -11,6 +11,10 @@ pub struct Counters {
     pub swap_ins: u64,
     /// Pages written to the store.
     pub swap_outs: u64,
+    /// Pages read from their homes, such as mapped files.
+    pub file_reads: u64,
+    /// Pages written to their homes.
+    pub file_writes: u64,
     /// Frames looked at by reclaim.
     pub pages_scanned: u64,
     /// Frames that reclaim freed.

@@ -1,12 +1,12 @@
 //! Pages that the program gave up, and pages that it moved.
 
-use crate::area::Area;
 use crate::entry::State;
+use crate::frames::Queue;
 use crate::page::{PageNo, PageRange};
 use crate::pager::Pager;
 
 impl Pager {
-    /// Makes every page of `range` untouched; frames and slots are free at once,
+    /// Makes every page of `range` untouched (zeros again, or its home's bytes); frames and slots are free at once,
     /// those of transfers when these end. `each` is told what every page was, so
     /// that the driver can drop its bytes. Areas stay.
     pub fn discard(&mut self, range: PageRange, mut each: impl FnMut(PageNo, State)) {
@@ -20,6 +20,8 @@ impl Pager {
                     slot.into_iter().for_each(|slot| self.slots.release(slot));
                 }
                 State::Filling { frame, slot, .. } | State::Writing { frame, slot, .. } => {
+                    // A write after which the page was to stay frees its frame now.
+                    self.writing += u32::from(self.frames.queue(frame) == Queue::Cleaning);
                     self.frames.orphan(frame, slot);
                 }
                 State::Swapped { slot } => self.slots.release(slot),
@@ -32,6 +34,11 @@ impl Pager {
     /// Calls `each` for every page of `range` that is not untouched, in order.
     pub fn for_each_touched(&self, range: PageRange, each: impl FnMut(PageNo, State)) {
         self.table.for_each_touched(range, each);
+    }
+
+    /// The first page of `range` that is not untouched, and what it is.
+    pub fn next_touched(&self, range: PageRange) -> Option<(PageNo, State)> {
+        self.table.next_touched(range)
     }
 
     /// [`Self::discard`], and the areas of `range` are gone.
@@ -50,8 +57,7 @@ impl Pager {
         let areas = self.areas.within(from);
         self.areas.remove(from);
         for area in areas {
-            let range = PageRange { start: moved(area.range.start), count: area.range.count };
-            self.areas.insert(Area { range, ..area });
+            self.areas.insert(area.moved(moved(area.range.start)));
         }
         let mut next = from.start;
         while let Some((page, state)) = self.table.next_touched(PageRange::between(next, from.end())) {

@@ -1,6 +1,6 @@
 //! A touch on a page that is not mapped.
 
-use crate::area::Area;
+use crate::area::{Area, Pattern};
 use crate::entry::State;
 use crate::frames::Queue;
 use crate::page::{FrameNo, PageNo, PageRange, SlotNo};
@@ -55,7 +55,10 @@ impl Pager {
             return Fault::Changing;
         }
         match self.table.get(page) {
-            State::Untouched => self.fault_untouched(page, area),
+            State::Untouched => match area.home(page) {
+                None => self.fault_untouched(page, area),
+                Some(home) => self.fault_swapped(page, area, home),
+            },
             State::Parked { ahead, .. } => self.fault_parked(page, area, ahead),
             State::Swapped { slot } => self.fault_swapped(page, area, slot),
             State::Filling { frame, slot, wanted } => {
@@ -64,7 +67,7 @@ impl Pager {
                     self.counters.major_faults += 1;
                 }
                 self.set(page, State::Filling { frame, slot, wanted: true });
-                if let Some(going) = self.stream_at(page) {
+                if let Some(going) = self.stream_at(page, area) {
                     self.read_ahead(page, area, going);
                 }
                 Fault::InFlight
@@ -90,9 +93,14 @@ impl Pager {
         self.streams.used_one();
     }
 
-    fn stream_at(&mut self, page: PageNo) -> Option<Going> {
+    fn stream_at(&mut self, page: PageNo, area: Area) -> Option<Going> {
         let table = &self.table;
-        self.streams.touch(page, |page| matches!(table.get(page), State::Resident { .. }))
+        let is_mapped = |page| matches!(table.get(page), State::Resident { .. });
+        match area.pattern {
+            Pattern::Random => None,
+            Pattern::Normal => self.streams.touch(page, is_mapped),
+            Pattern::Sequential => self.streams.touch(page, is_mapped).or_else(|| self.streams.begin(page)),
+        }
     }
 
     /// What the last [`Self::fault`] asked to be read, in the order of need.
@@ -106,7 +114,7 @@ impl Pager {
             return Fault::NoFrame;
         }
         self.counters.minor_faults += 1;
-        let going = self.stream_at(page);
+        let going = self.stream_at(page, area);
         let window = match going {
             // What is being filled in order will go on being filled.
             Some(Going { stride: 1 | -1, window, .. }) => u64::from(window).clamp(1, available),
@@ -137,7 +145,7 @@ impl Pager {
 
     fn fault_parked(&mut self, page: PageNo, area: Area, ahead: bool) -> Fault {
         self.counters.minor_faults += 1;
-        let going = self.stream_at(page);
+        let going = self.stream_at(page, area);
         let (mut first, mut last) = (page, page);
         self.unpark(page);
         if ahead {
@@ -184,12 +192,14 @@ impl Pager {
             return Fault::NoFrame;
         }
         self.counters.major_faults += 1;
-        self.counters.refaults += 1;
-        self.share.missed(self.slots.evictions_since(slot));
+        let evictions_ago = self.slots.evictions_since(slot);
+        // What is at home may never have been here.
+        self.counters.refaults += u64::from(evictions_ago != u32::MAX);
+        self.share.missed(evictions_ago);
         let frame = self.frames.take(page);
         self.set(page, State::Filling { frame, slot, wanted: true });
         self.reads.push(Read { page, frame, slot });
-        if let Some(mut going) = self.stream_at(page) {
+        if let Some(mut going) = self.stream_at(page, area) {
             // What had been read ahead was evicted before it was touched, if anything.
             if self.streams.lost_ahead(going.id, page) {
                 going.window = self.streams.shrink(going.id);
@@ -224,7 +234,12 @@ impl Pager {
             {
                 break;
             }
-            if let State::Swapped { slot } = self.table.get(page) {
+            let slot = match self.table.get(page) {
+                State::Swapped { slot } => Some(slot),
+                State::Untouched => area.home(page),
+                _ => None,
+            };
+            if let Some(slot) = slot {
                 let frame = self.frames.take(page);
                 self.set(page, State::Filling { frame, slot, wanted: false });
                 self.reads.push(Read { page, frame, slot });

@@ -21,18 +21,21 @@ pub(crate) enum Queue {
     Ahead,
     /// Owned by a transfer, whose page still wants it.
     Transfer,
+    /// Owned by a write after which its page stays in memory.
+    Cleaning,
     /// Owned by a transfer whose page was discarded.
     Orphan,
 }
 
 impl Queue {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Free,
         Self::Probation,
         Self::Protected,
         Self::Parked,
         Self::Ahead,
         Self::Transfer,
+        Self::Cleaning,
         Self::Orphan,
     ];
 }
@@ -146,7 +149,7 @@ impl Frames {
             Queue::Protected => self.protected.len,
             Queue::Parked => self.parked.len,
             Queue::Ahead => self.ahead.len,
-            Queue::Transfer | Queue::Orphan => self.in_transfer,
+            Queue::Transfer | Queue::Cleaning | Queue::Orphan => self.in_transfer,
         }
     }
 
@@ -157,7 +160,7 @@ impl Frames {
             Queue::Protected => Some(&mut self.protected),
             Queue::Parked => Some(&mut self.parked),
             Queue::Ahead => Some(&mut self.ahead),
-            Queue::Transfer | Queue::Orphan => None,
+            Queue::Transfer | Queue::Cleaning | Queue::Orphan => None,
         }
     }
 
@@ -222,7 +225,7 @@ impl Frames {
 
     /// Hands a transfer's frame to nobody; `slot` is freed with it.
     pub(crate) fn orphan(&mut self, frame: FrameNo, slot: SlotNo) {
-        debug_assert_eq!(self.queue(frame), Queue::Transfer);
+        debug_assert!(matches!(self.queue(frame), Queue::Transfer | Queue::Cleaning));
         let record = &mut self.table[frame.0 as usize];
         record.set_queue(Queue::Orphan);
         record.prev = slot.0;
@@ -251,7 +254,7 @@ impl Frames {
             Queue::Protected => self.protected.head,
             Queue::Parked => self.parked.head,
             Queue::Ahead => self.ahead.head,
-            Queue::Transfer | Queue::Orphan => NONE,
+            Queue::Transfer | Queue::Cleaning | Queue::Orphan => NONE,
         };
         (head != NONE).then_some(FrameNo(head))
     }

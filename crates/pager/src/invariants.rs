@@ -1,5 +1,6 @@
 //! The laws of the core, checked after every step of the model tests.
 
+use crate::area::Sharing;
 use crate::entry::State;
 use crate::frames::Queue;
 use crate::page::{FrameNo, PageNo, SlotNo};
@@ -14,7 +15,9 @@ impl Pager {
     /// 1. a page that names a frame is the page that the frame names, and the
     ///    frame is in the queue that fits the page's state;
     /// 2. a frame that is not free or orphaned is named by its page;
-    /// 3. a slot is in use if and only if an entry or an orphan names it, and one does;
+    /// 3. a slot is in use if and only if an entry or an orphan names it, and one does; a page
+    ///    with a home names no other one, and one of a shared or read-only area that is in
+    ///    memory names it;
     /// 4. the count of pages read ahead is right;
     /// 5. every touched page lies in an area: as many do as there are;
     /// 6. the count of writes under way is that of writing pages and orphaned writes.
@@ -35,8 +38,9 @@ impl Pager {
                 State::Parked { frame, slot, ahead: true } => (Some(frame), Queue::Ahead, slot),
                 State::Filling { frame, slot, .. } => (Some(frame), Queue::Transfer, Some(slot)),
                 State::Writing { frame, slot, .. } => {
-                    writing += 1;
-                    (Some(frame), Queue::Transfer, Some(slot))
+                    let cleaning = self.frames.queue(frame) == Queue::Cleaning;
+                    writing += u32::from(!cleaning);
+                    (Some(frame), if cleaning { Queue::Cleaning } else { Queue::Transfer }, Some(slot))
                 }
                 State::Swapped { slot } => (None, Queue::Free, Some(slot)),
                 State::Poisoned => (None, Queue::Free, None),
@@ -45,6 +49,12 @@ impl Pager {
                 assert_eq!(self.frames.page(frame), page, "law 1: {page:?} is {state:?}");
                 assert_eq!(self.frames.queue(frame), queue, "law 1: {page:?} is {state:?}");
                 assert!(holders.insert(frame, page).is_none(), "law 1: {frame:?} has two pages");
+            }
+            if let Some((home, sharing)) = self.home_area(page) {
+                let own = slot == Some(home)
+                    || (sharing == Sharing::Private && !slot.is_some_and(|s| self.slots.is_home(s)));
+                assert!(own || frame.is_none(), "law 3: {page:?}, at home in {home:?}, is {state:?}");
+                assert!(frame.is_some() || slot != Some(home), "law 3: {page:?} is at home and {state:?}");
             }
             if let Some(slot) = slot.filter(|slot| !self.slots.is_home(*slot)) {
                 assert!(used.insert(slot), "law 3: {slot:?} is named twice");
@@ -62,7 +72,12 @@ impl Pager {
                         assert!(used.insert(slot), "law 3: {slot:?} is named twice");
                     }
                 }
-                Queue::Probation | Queue::Protected | Queue::Parked | Queue::Ahead | Queue::Transfer => {
+                Queue::Probation
+                | Queue::Protected
+                | Queue::Parked
+                | Queue::Ahead
+                | Queue::Transfer
+                | Queue::Cleaning => {
                     assert_eq!(holders.get(&frame), Some(&page), "law 2: {frame:?} is {queue:?}");
                 }
             }

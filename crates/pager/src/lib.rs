@@ -20,6 +20,8 @@
 //!   page hot, which is the clock's reference bit made real.
 //! * `filling` and `writing` pages are owned by a transfer; a discard orphans the
 //!   transfer's frame, which is freed when the transfer ends.
+//! * An area's pages may have homes outside of the store, such as the blocks of a mapped
+//!   file: untouched, they hold the bytes that are there. See `home`.
 //! * A page keeps its slot while it is resident: if its bytes have not changed
 //!   when it leaves again, nothing is written.
 //!
@@ -33,6 +35,7 @@ mod discard;
 mod entry;
 mod fault;
 mod frames;
+mod home;
 mod invariants;
 mod lineage;
 mod page;
@@ -48,14 +51,15 @@ mod streams;
 mod table;
 mod transfer;
 
-pub use area::{Area, Inherit, Rights};
+pub use area::{Area, Backing, Inherit, Pattern, Rights, Sharing};
 pub use counters::Counters;
 pub use entry::State;
 pub use fault::{Fault, Read};
+pub use home::Populated;
 pub use lineage::{Lineage, MemberNo};
 pub use page::{FrameNo, PageNo, PageRange, SlotNo};
 pub use pagemap::PageMap;
-pub use pager::{Commit, Config, Pager};
+pub use pager::{Commit, Config, MAX_NUMBERS, Pager};
 pub use policy::{Policy, PolicyKind, Step};
 pub use reclaim::{Content, Eviction, Parking};
 pub use runmap::RunMap;

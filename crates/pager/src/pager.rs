@@ -1,11 +1,12 @@
 //! The pager: its tables, its limits, and the questions that change nothing.
 
-use crate::area::{Area, Areas, Inherit, Rights};
+use crate::area::{Area, Areas, Backing, Inherit, Pattern, Rights};
 use crate::changes::Changes;
 use crate::counters::Counters;
 use crate::entry::{NUMBER_LIMIT, State};
 use crate::fault::Read;
 use crate::frames::{Frames, Queue};
+use crate::home::Homes;
 use crate::lineage::{Lineage, MemberNo};
 use crate::page::{FrameNo, PageNo, PageRange, SlotNo};
 use crate::share::Share;
@@ -25,6 +26,9 @@ pub(crate) const LONG_WINDOW: u32 = 64;
 
 /// Reads that one fault may ask for: the page, and all windows ahead of it.
 pub(crate) const MAX_READS: usize = LONG_WINDOWS_AHEAD as usize * MAX_WINDOW as usize + 1;
+
+/// Slots and homes are numbered below this.
+pub const MAX_NUMBERS: u32 = NUMBER_LIMIT;
 
 /// When the store's room is charged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +62,7 @@ pub struct Pager {
     pub(crate) changes: Changes,
     pub(crate) streams: Streams,
     pub(crate) share: Share,
+    pub(crate) homes: Homes,
     pub(crate) counters: Counters,
     /// What the last call asked to be read; capacity [`MAX_READS`], never grown.
     pub(crate) reads: Vec<Read>,
@@ -88,6 +93,7 @@ impl Pager {
             changes: Changes::new(),
             streams: Streams::new(MAX_WINDOW),
             share: Share::new(),
+            homes: Homes::default(),
             counters: Counters::default(),
             reads: Vec::with_capacity(MAX_READS),
             touched: 0,
@@ -110,6 +116,7 @@ impl Pager {
     pub fn set_frame_limit(&mut self, frames: u32) {
         self.frames.set_limit(frames);
         self.share.set_frames(frames);
+        self.homes.cover(frames);
         let window = if self.config.readahead { (frames / 32).min(MAX_WINDOW) } else { 0 };
         self.streams.set_max_window(window);
     }
@@ -171,7 +178,10 @@ impl Pager {
 
     /// Bytes of the pager's tables that have been written, which is what they keep resident.
     pub fn metadata_bytes(&self) -> usize {
-        self.table.metadata_bytes() + self.frames.metadata_bytes() + self.slots.metadata_bytes()
+        self.table.metadata_bytes()
+            + self.frames.metadata_bytes()
+            + self.slots.metadata_bytes()
+            + self.homes.metadata_bytes()
     }
 
     /// What is true of `page`.
@@ -207,7 +217,8 @@ impl Pager {
     /// Adds an area of untouched pages; what was there must have been discarded. Allocates.
     pub fn add_area(&mut self, range: PageRange, rights: Rights) {
         self.table.cover(range);
-        self.areas.insert(Area { range, rights, pinned: false, inherit: Inherit::Copied });
+        let (backing, pattern, inherit) = (Backing::Zeros, Pattern::Normal, Inherit::Copied);
+        self.areas.insert(Area { range, rights, pinned: false, inherit, backing, pattern });
     }
 
     /// Changes the rights of the areas in `range`; they split where they must.
@@ -313,6 +324,7 @@ impl Pager {
         if self.table.get(page) != State::Untouched {
             return;
         }
+        debug_assert!(self.home_area(page).is_none(), "what is at home is read, not adopted");
         let frame = self.frames.take(page);
         self.frames.move_to(frame, Queue::Probation);
         self.set(page, State::Resident { frame, slot: None });

@@ -14,6 +14,7 @@
 //! Zhang, Qiu, Yue and Rashmi, "FIFO queues are all you need for cache eviction", 2023)
 //! as far as it can be had where touches of mapped pages go unseen.
 
+use crate::area::Sharing;
 use crate::entry::State;
 use crate::frames::Queue;
 use crate::page::{FrameNo, PageNo, PageRange, SlotNo};
@@ -193,10 +194,12 @@ impl Pager {
         self.frames.limit() / 8
     }
 
-    /// Whether the bytes of a parked frame are known to be those of its slot, so
+    /// Whether the bytes of a parked frame are known to be those of its slot or home, so
     /// that [`Self::evict`] need not be told the content.
     pub fn known_clean(&self, frame: FrameNo) -> bool {
-        matches!(self.table.get(self.frames.page(frame)), State::Parked { ahead: true, slot: Some(_), .. })
+        let page = self.frames.page(frame);
+        matches!(self.table.get(page), State::Parked { ahead: true, slot: Some(_), .. })
+            || self.home_area(page).is_some_and(|(_, sharing)| sharing == Sharing::ReadOnly)
     }
 
     /// Takes the frame of a parked page. `content` may be `None` only if [`Self::known_clean`].
@@ -206,6 +209,9 @@ impl Pager {
             unreachable!("only parked pages are evicted");
         };
         self.share.evicted();
+        if let Some(area) = self.home_area(page) {
+            return self.evict_from_home(page, frame, content, area);
+        }
         let digest = match content {
             None => {
                 assert!(self.known_clean(frame), "{page:?} is evicted unseen");
@@ -238,7 +244,7 @@ impl Pager {
         self.evict_dirty(page, frame, slot)
     }
 
-    fn evict_dirty(&mut self, page: PageNo, frame: FrameNo, slot: SlotNo) -> Eviction {
+    pub(crate) fn evict_dirty(&mut self, page: PageNo, frame: FrameNo, slot: SlotNo) -> Eviction {
         self.slots.note_eviction(slot);
         self.frames.move_to(frame, Queue::Transfer);
         self.writing += 1;
@@ -246,13 +252,13 @@ impl Pager {
         Eviction::Write(slot)
     }
 
-    fn evict_clean(&mut self, page: PageNo, frame: FrameNo, slot: Option<SlotNo>) -> Eviction {
+    pub(crate) fn evict_clean(&mut self, page: PageNo, frame: FrameNo, slot: Option<SlotNo>) -> Eviction {
         let slot = slot.expect("a clean page has a slot");
         self.slots.note_eviction(slot);
         self.counters.clean_evictions += 1;
         self.counters.pages_reclaimed += 1;
         self.frames.free(frame);
-        self.set(page, State::Swapped { slot });
+        self.set(page, self.at_rest(page, slot));
         Eviction::Freed
     }
 }

@@ -41,6 +41,9 @@ pub(crate) struct Slots {
     stale: u32,
     punch_cursor: usize,
     last: u32,
+    /// Homes whose pages were evicted, and after how many evictions; each at one place only,
+    /// which a later one may take.
+    left_home: Vec<(u32, u32)>,
 }
 
 impl Slots {
@@ -57,7 +60,22 @@ impl Slots {
             stale: 0,
             punch_cursor: 0,
             last: u32::MAX - 1,
+            left_home: Vec::new(),
         }
+    }
+
+    /// Remembers, of homes as well, when the pages that left last did: of about as many as
+    /// there are frames.
+    pub(crate) fn remember_homes(&mut self, frames: u32) {
+        let places = (frames as usize).next_power_of_two();
+        if self.left_home.len() < places {
+            self.left_home = vec![(0, 0); places];
+        }
+    }
+
+    /// The place of a home in `left_home`.
+    fn home_place(&self, slot: SlotNo) -> Option<usize> {
+        self.left_home.len().checked_sub(1).map(|mask| slot.0 as usize & mask)
     }
 
     /// Gives slots out first-in first-out from now on, beginning with 0.
@@ -169,15 +187,20 @@ impl Slots {
         self.evictions = self.evictions.wrapping_add(1);
         if let Some(left_at) = self.left_at.get_mut(slot.0 as usize) {
             *left_at = (self.evictions / TICK) as u16;
+        } else if let Some(place) = self.home_place(slot) {
+            self.left_home[place] = (slot.0, self.evictions);
         }
     }
 
     /// About how many evictions there have been since that of the slot's page. Starts
     /// again after 2²², which makes a page that was away for so long look used again: a
-    /// worse choice, no more. Of homes nothing is remembered.
+    /// worse choice, no more. Of homes only the last ones are remembered.
     pub(crate) fn evictions_since(&self, slot: SlotNo) -> u32 {
         if self.is_home(slot) {
-            return u32::MAX;
+            let left = self.home_place(slot).map(|place| self.left_home[place]);
+            return left
+                .filter(|(home, _)| *home == slot.0)
+                .map_or(u32::MAX, |(_, at)| self.evictions.wrapping_sub(at));
         }
         let now = (self.evictions / TICK) as u16;
         u32::from(now.wrapping_sub(self.left_at[slot.0 as usize])) * TICK
@@ -230,6 +253,7 @@ impl Slots {
             Order::Leased(leases) => leases.slots() / 8,
             Order::Local | Order::Arrival { .. } => self.map.metadata_bytes(),
         };
-        bitmap + bitmap * 8 * (size_of::<u16>() + size_of::<u128>())
+        let homes = self.left_home.len() * size_of::<(u32, u32)>();
+        bitmap + bitmap * 8 * (size_of::<u16>() + size_of::<u128>()) + homes
     }
 }

@@ -16,6 +16,8 @@ const MISSES: usize = 32;
 /// The widest stride that is followed, in pages.
 const MAX_STRIDE: i64 = 64;
 const FIRST_WINDOW: u32 = 2;
+/// The first window of a stream that was announced.
+const ANNOUNCED_WINDOW: u32 = 32;
 
 /// A stream that goes on at the page just asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,16 +113,29 @@ impl Streams {
             }
         }
         let stride = self.recognise(page);
-        self.misses[self.next_miss] = page;
-        self.next_miss = (self.next_miss + 1) % MISSES;
-        let stride = stride?;
-        let window = FIRST_WINDOW.min(max_window);
+        self.note_miss(page);
+        self.start(page, stride?, FIRST_WINDOW)
+    }
+
+    /// A stream that goes up from `page`, because the program has said so; none where nothing
+    /// is read ahead.
+    pub(crate) fn begin(&mut self, page: PageNo) -> Option<Going> {
+        self.start(page.0 as i64, 1, ANNOUNCED_WINDOW)
+    }
+
+    fn start(&mut self, page: i64, stride: i64, window: u32) -> Option<Going> {
+        let window = window.min(self.max_window);
         if window == 0 {
             return None;
         }
         let oldest = (0..STREAMS).min_by_key(|id| self.streams[*id].used)?;
         self.streams[oldest] = Stream { last: page, ahead: page, stride, window, used: self.now };
         Some(Going { id: oldest, stride, window })
+    }
+
+    fn note_miss(&mut self, page: i64) {
+        self.misses[self.next_miss] = page;
+        self.next_miss = (self.next_miss + 1) % MISSES;
     }
 
     /// The stride at which `page` continues earlier misses.

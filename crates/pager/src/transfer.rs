@@ -4,14 +4,17 @@ use crate::counters::Counters;
 use crate::entry::State;
 use crate::frames::Queue;
 use crate::lineage::MemberNo;
-use crate::page::{FrameNo, PageNo, PageRange};
+use crate::page::{FrameNo, PageNo, PageRange, SlotNo};
 use crate::pager::Pager;
+use crate::reclaim::Content;
 
 /// How a read ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FillResult {
     /// The bytes have the slot's digest.
     Good,
+    /// The bytes are those at home, and this is what they are.
+    Home(Content),
     /// They could not be read, or are not what was written.
     Bad,
 }
@@ -46,7 +49,7 @@ pub enum Written {
     /// Somebody waits: map the page; it is resident now. Where that fails, say
     /// [`Pager::unmapped`].
     Map(PageNo),
-    /// The write failed and the page is parked as before.
+    /// The page is parked as before: the write failed, or was made to clean it.
     Kept,
 }
 
@@ -54,7 +57,11 @@ impl Pager {
     /// The read into `frame` has ended.
     pub fn fill_done(&mut self, frame: FrameNo, result: FillResult) -> Fill {
         let page = self.frames.page(frame);
-        self.counters.swap_ins += 1;
+        let read = match result {
+            FillResult::Home(_) => &mut self.counters.file_reads,
+            FillResult::Good | FillResult::Bad => &mut self.counters.swap_ins,
+        };
+        *read += 1;
         if self.frames.queue(frame) == Queue::Orphan {
             self.free_orphan(frame);
             return Fill::Freed;
@@ -68,6 +75,10 @@ impl Pager {
             self.frames.free(frame);
             self.set(page, State::Poisoned);
             return Fill::Poison(page);
+        }
+        if let FillResult::Home(content) = result {
+            debug_assert!(self.is_at_home(page, slot));
+            self.note_home(frame, content);
         }
         if wanted {
             let again = self.slots.evictions_since(slot) <= self.memory_of_evictions();
@@ -88,7 +99,7 @@ impl Pager {
             unreachable!("only a fill can be refused");
         };
         self.frames.free(frame);
-        self.set(page, State::Swapped { slot });
+        self.set(page, self.at_rest(page, slot));
     }
 
     /// The write of `frame` could not be made; the page is parked as before, and keeps the slot.
@@ -97,7 +108,10 @@ impl Pager {
         let State::Writing { slot, .. } = self.table.get(page) else {
             unreachable!("only a write can be refused");
         };
-        self.writing -= 1;
+        self.writing -= u32::from(self.frames.queue(frame) != Queue::Cleaning);
+        if self.is_at_home(page, slot) {
+            self.homes.forget(frame);
+        }
         self.frames.move_to(frame, Queue::Parked);
         self.set(page, State::Parked { frame, slot: Some(slot), ahead: false });
     }
@@ -105,10 +119,12 @@ impl Pager {
     /// The write of `frame` has ended.
     pub fn write_done(&mut self, frame: FrameNo, result: WriteResult) -> Written {
         let page = self.frames.page(frame);
-        self.writing -= 1;
+        let cleaning = self.frames.queue(frame) == Queue::Cleaning;
+        self.writing -= u32::from(!cleaning);
         if result == WriteResult::Done {
-            self.counters.swap_outs += 1;
-            self.counters.pages_reclaimed += 1;
+            self.counters.pages_reclaimed += u64::from(!cleaning);
+            let home = self.homes.any() && self.slots.is_home(self.slot_written(frame));
+            *(if home { &mut self.counters.file_writes } else { &mut self.counters.swap_outs }) += 1;
         }
         if self.frames.queue(frame) == Queue::Orphan {
             self.free_orphan(frame);
@@ -117,8 +133,14 @@ impl Pager {
         let State::Writing { slot, wanted, .. } = self.table.get(page) else {
             unreachable!("a write ends on a page that is writing");
         };
+        let home = self.is_at_home(page, slot);
         let slot = match result {
             WriteResult::Done => Some(slot),
+            // It is dirty for certain: what is at home may be half of each.
+            WriteResult::Failed if home => {
+                self.homes.forget(frame);
+                Some(slot)
+            }
             WriteResult::Failed => {
                 self.slots.release(slot);
                 None
@@ -130,16 +152,24 @@ impl Pager {
                 self.set(page, State::Resident { frame, slot });
                 Written::Map(page)
             }
-            (false, Some(slot)) => {
+            (false, Some(slot)) if result == WriteResult::Done && !cleaning => {
                 self.frames.free(frame);
-                self.set(page, State::Swapped { slot });
+                self.set(page, self.at_rest(page, slot));
                 Written::Freed
             }
-            (false, None) => {
+            (false, slot) => {
                 self.frames.move_to(frame, Queue::Parked);
-                self.set(page, State::Parked { frame, slot: None, ahead: false });
+                self.set(page, State::Parked { frame, slot, ahead: false });
                 Written::Kept
             }
+        }
+    }
+
+    /// Where the bytes of `frame`, which a write owns, go.
+    fn slot_written(&self, frame: FrameNo) -> SlotNo {
+        match self.table.get(self.frames.page(frame)) {
+            State::Writing { slot, frame: owner, .. } if owner == frame => slot,
+            _ => self.frames.orphan_slot(frame),
         }
     }
 

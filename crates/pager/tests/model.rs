@@ -4,10 +4,13 @@
 //! whose transfers end late, in random order, and fail. After every step the core's
 //! laws hold; every touch sees the bytes of the model, or a poisoned page whose slot
 //! was made to fail; at the end nothing is left in use.
+//!
+//! Beside memory that begins as zeros there are maps of a file: a shared one, a private one,
+//! and one that is only read. Writes to the file that fail leave half of each behind.
 
 use pager::{
     Commit, Config, Content, Eviction, Fault, Fill, FillResult, FrameNo, PageNo, PageRange, Pager, Parking,
-    Rights, SlotNo, State, WriteResult, Written,
+    Populated, Rights, Sharing, SlotNo, State, WriteResult, Written,
 };
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -46,6 +49,8 @@ struct Twin {
     pool: HashMap<FrameNo, Bytes>,
     /// Of all twins of a lineage.
     store: Rc<RefCell<HashMap<SlotNo, Bytes>>>,
+    /// What has been written to the file, by home.
+    file: HashMap<SlotNo, Bytes>,
     transfers: Vec<Transfer>,
     model: HashMap<PageNo, Bytes>,
     random: Random,
@@ -59,6 +64,24 @@ const PAGES: u64 = 400;
 const HOME: u64 = 0x1000;
 /// Half of the pages lie here after an odd number of moves.
 const AWAY: u64 = 0x9000;
+/// Maps of the file: each of the same pages, with homes of its own.
+const SHARED: u64 = 0x2_0000;
+const PRIVATE: u64 = 0x3_0000;
+const READ_ONLY: u64 = 0x4_0000;
+
+/// What the file holds at first where page `page` of a map is at home.
+fn origin(page: PageNo) -> Bytes {
+    let word = (page.0 & 0xfff).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    if page.0 < SHARED || word.is_multiple_of(5) { 0 } else { word }
+}
+
+fn is_shared(page: PageNo) -> bool {
+    (SHARED..SHARED + PAGES).contains(&page.0)
+}
+
+fn content(bytes: Bytes) -> Content {
+    if bytes == 0 { Content::Zero } else { Content::Digest(digest(bytes)) }
+}
 
 fn digest(bytes: Bytes) -> u128 {
     u128::from(bytes) << 64 | u128::from(!bytes)
@@ -69,11 +92,19 @@ impl Twin {
         let config = Config { frames, slots, commit: Commit::Lazy, readahead: true };
         let mut pager = Pager::new(config);
         pager.add_area(PageRange { start: PageNo(HOME), count: PAGES }, Rights::ReadWrite);
+        pager.set_zero_digest(digest(0));
+        let sharing =
+            [(SHARED, Sharing::Shared), (PRIVATE, Sharing::Private), (READ_ONLY, Sharing::ReadOnly)];
+        for ((start, sharing), first) in sharing.into_iter().zip((slots..).step_by(PAGES as usize)) {
+            let range = PageRange { start: PageNo(start), count: PAGES };
+            pager.add_home_area(range, SlotNo(first), sharing);
+        }
         Self {
             pager,
             mapped: HashMap::new(),
             pool: HashMap::new(),
             store: Rc::default(),
+            file: HashMap::new(),
             transfers: Vec::new(),
             model: HashMap::new(),
             random: Random(seed),
@@ -115,10 +146,25 @@ impl Twin {
             Transfer::Fill(frame, slot) => {
                 let page = self.pager.page_of(frame);
                 let filling = matches!(self.pager.state(page), State::Filling { frame: f, .. } if f == frame);
-                let bytes = self.store.borrow().get(&slot).copied();
+                let home = self.pager.area(page).and_then(|area| area.home(page)) == Some(slot);
+                let bytes = if home {
+                    Some(self.file.get(&slot).copied().unwrap_or(origin(page)))
+                } else {
+                    self.store.borrow().get(&slot).copied()
+                };
                 let good = bytes.is_some() && !self.fails();
-                let result = if good { FillResult::Good } else { FillResult::Bad };
-                if filling && good {
+                if filling && home && !good && self.random.below(2) == 0 {
+                    // It is tried again, as if never asked.
+                    return self.pager.fill_refused(frame);
+                }
+                let result = match bytes {
+                    // Nobody needs to know what cannot change.
+                    Some(_) if good && home && page.0 >= READ_ONLY => FillResult::Home(Content::Clean),
+                    Some(bytes) if good && home => FillResult::Home(content(bytes)),
+                    Some(_) if good => FillResult::Good,
+                    _ => FillResult::Bad,
+                };
+                if filling && good && !home {
                     assert_eq!(
                         self.pager.digest(slot),
                         digest(bytes.expect("good")),
@@ -138,8 +184,13 @@ impl Twin {
             }
             Transfer::Write(frame, slot) => {
                 let done = !self.fails();
-                if done {
-                    self.store.borrow_mut().insert(slot, self.pool[&frame]);
+                let bytes = self.pool[&frame];
+                let home = slot.0 >= self.pager.slots_total();
+                match (home, done) {
+                    (true, true) => drop(self.file.insert(slot, bytes)),
+                    (true, false) => drop(self.file.insert(slot, bytes ^ 0xffff)),
+                    (false, true) => drop(self.store.borrow_mut().insert(slot, bytes)),
+                    (false, false) => {}
                 }
                 let result = if done { WriteResult::Done } else { WriteResult::Failed };
                 match self.pager.write_done(frame, result) {
@@ -196,11 +247,7 @@ impl Twin {
             self.pager.next_evictions(8, &mut victims);
             for frame in victims {
                 let bytes = self.pool[&frame];
-                let content = match bytes {
-                    _ if self.pager.known_clean(frame) => None,
-                    0 => Some(Content::Zero),
-                    bytes => Some(Content::Digest(digest(bytes))),
-                };
+                let content = (!self.pager.known_clean(frame)).then(|| content(bytes));
                 match self.pager.evict(frame, content) {
                     Eviction::Freed => drop(self.pool.remove(&frame)),
                     Eviction::Write(slot) => self.transfers.push(Transfer::Write(frame, slot)),
@@ -263,11 +310,11 @@ impl Twin {
 
     fn read(&mut self, page: PageNo) {
         if self.touch(page) {
-            let wanted = self.model.get(&page).copied().unwrap_or(0);
+            let wanted = self.model.get(&page).copied().unwrap_or(origin(page));
             assert_eq!(self.mapped[&page], wanted, "{page:?} holds other bytes");
         } else {
             assert!(self.failing > 0, "{page:?} was poisoned by nobody");
-            // The program gives up on it.
+            // The program gives up on what is in memory.
             self.discard(PageRange::one(page));
         }
     }
@@ -314,8 +361,64 @@ impl Twin {
         });
         for page in range.pages() {
             self.mapped.remove(&page);
-            self.model.remove(&page);
+            if !is_shared(page) {
+                self.model.remove(&page);
+            }
         }
+    }
+
+    fn park_surely(&mut self, page: PageNo) {
+        let State::Resident { frame, .. } = self.pager.state(page) else { return };
+        match self.mapped.remove(&page) {
+            Some(bytes) => {
+                self.pager.parked(page);
+                self.pool.insert(frame, bytes);
+            }
+            None => self.pager.vanished(page),
+        }
+    }
+
+    /// Begins to write what is dirty of the shared map's `range`, which stays in memory.
+    fn clean(&mut self, range: PageRange) {
+        for page in range.pages() {
+            self.park_surely(page);
+            let State::Parked { frame, .. } = self.pager.state(page) else { continue };
+            if let Some(home) = self.pager.clean(frame, content(self.pool[&frame])) {
+                self.transfers.push(Transfer::Write(frame, home));
+            }
+        }
+    }
+
+    /// Writes all of the shared map to the file.
+    fn flush(&mut self) {
+        let all = PageRange { start: PageNo(SHARED), count: PAGES };
+        let dirty = |twin: &Self| {
+            let wrong = |page: &PageNo| {
+                let home = twin.pager.area(*page).and_then(|area| area.home(*page)).expect("a home");
+                let wanted = twin.model.get(page).copied().unwrap_or(origin(*page));
+                twin.file.get(&home).copied().unwrap_or(origin(*page)) != wanted
+            };
+            all.pages().find(wrong)
+        };
+        for attempt in 0.. {
+            self.clean(all);
+            while !self.transfers.is_empty() {
+                self.complete();
+            }
+            self.check();
+            let Some(page) = dirty(self) else { break };
+            assert!(self.failing > 0 && attempt < 100, "{page:?} is not in the file");
+        }
+    }
+
+    /// Reads ahead what somebody has announced.
+    fn populate(&mut self, range: PageRange) {
+        let most = self.pager.frames_used().max(self.pager.frame_limit());
+        if let Populated::Until(next) = self.pager.populate(range) {
+            assert!(next > range.start && next <= range.end());
+        }
+        assert!(self.pager.frames_used() <= most, "nothing leaves for what nobody needs");
+        self.start_reads();
     }
 
     fn remap(&mut self, from: u64, to: u64) {
@@ -341,12 +444,19 @@ fn run(seed: u64, steps: u64, frames: u32, slots: u32, failing: u64) {
     let mut twin = Twin::new(seed, frames, slots, failing);
     let mut away = false;
     for _ in 0..steps {
+        let area = [HOME, HOME, SHARED, PRIVATE, READ_ONLY][twin.random.below(5) as usize];
         let base = |page: u64| {
-            let home = page >= PAGES / 2 || !away;
-            PageNo(if home { HOME + page } else { AWAY + page })
+            let home = area != HOME || page >= PAGES / 2 || !away;
+            PageNo(if home { area + page } else { AWAY + page })
         };
         let start = twin.random.below(PAGES);
-        match twin.random.below(22) {
+        let step = match twin.random.below(24) {
+            // Nobody writes there, and what is shared is not thrown away.
+            5..=8 | 13 if area == READ_ONLY => 0,
+            14 | 20 if area == SHARED => 22,
+            step => step,
+        };
+        match step {
             0..=4 => twin.read(base(start)),
             5..=8 => {
                 let bytes = twin.random.below(1000);
@@ -376,6 +486,8 @@ fn run(seed: u64, steps: u64, frames: u32, slots: u32, failing: u64) {
                 twin.cool(range, most);
             }
             16 => twin.complete(),
+            22 => twin.clean(PageRange { start: PageNo(SHARED + start), count: (PAGES - start).min(40) }),
+            23 => twin.populate(PageRange { start: base(start), count: (PAGES / 2).min(PAGES - start) }),
             17 => {
                 let rights = if twin.random.below(3) == 0 { Rights::Restricted } else { Rights::ReadWrite };
                 twin.pager.set_rights(PageRange { start: base(start), count: 10 }, rights);
@@ -397,7 +509,8 @@ fn run(seed: u64, steps: u64, frames: u32, slots: u32, failing: u64) {
         twin.check();
     }
     twin.end_change();
-    for base in [HOME, AWAY] {
+    twin.flush();
+    for base in [HOME, AWAY, SHARED, PRIVATE, READ_ONLY] {
         twin.discard(PageRange { start: PageNo(base), count: PAGES });
     }
     while !twin.transfers.is_empty() {
@@ -418,6 +531,64 @@ fn random_operations_keep_every_byte() {
         println!("seed {seed}");
         run(seed, steps(), 16 + 8 * (seed as u32 % 6), 4096, 0);
     }
+}
+
+/// One page of the read-only map is read and made writable; what it costs then.
+fn upgrade(noted: bool) -> u64 {
+    let mut twin = Twin::new(3, 64, 4096, 0);
+    let all = PageRange { start: PageNo(READ_ONLY), count: PAGES };
+    let pages = PageRange { start: all.start.plus(1), count: 8 };
+    pages.pages().for_each(|page| twin.read(page));
+    twin.pager.set_sharing(all, Sharing::Shared);
+    for page in pages.pages().filter(|_| noted) {
+        let State::Resident { frame, .. } = twin.pager.state(page) else { panic!("{page:?}") };
+        twin.pager.note_home(frame, content(twin.mapped[&page]));
+    }
+    twin.clean(all);
+    while !twin.transfers.is_empty() {
+        twin.complete();
+    }
+    twin.pager.counters().file_writes
+}
+
+#[test]
+fn what_was_only_read_is_clean_when_it_may_be_written() {
+    assert_eq!((upgrade(true), upgrade(false)), (0, 8));
+}
+
+#[test]
+fn what_is_read_again_unchanged_is_not_written_to_the_file() {
+    let mut twin = Twin::new(4, 64, 4096, 0);
+    for _ in 0..3 {
+        (0..PAGES).for_each(|page| twin.read(PageNo(SHARED + page)));
+        (0..PAGES).for_each(|page| twin.read(PageNo(PRIVATE + page)));
+    }
+    let counters = twin.pager.counters();
+    assert!(counters.file_reads >= 6 * (PAGES - 64), "{counters:?}");
+    assert_eq!((counters.file_writes, counters.swap_outs), (0, 0));
+    // The same bytes, written again, are no change.
+    let page = PageNo(SHARED + 7);
+    twin.write(page, origin(page));
+    twin.flush();
+    assert_eq!(twin.pager.counters().file_writes, 0);
+    twin.write(page, 1);
+    twin.flush();
+    assert_eq!(twin.pager.counters().file_writes, 1);
+    assert!(twin.mapped.contains_key(&page) || matches!(twin.pager.state(page), State::Parked { .. }));
+}
+
+#[test]
+fn a_page_keeps_its_home_when_it_is_moved() {
+    let mut twin = Twin::new(5, 64, 4096, 0);
+    let (page, other) = (PageNo(PRIVATE + 33), PageNo(PRIVATE + 34));
+    twin.write(page, 77);
+    let half = PageRange { start: PageNo(PRIVATE), count: PAGES / 2 };
+    let homes = [page, other].map(|page| twin.pager.area(page).and_then(|area| area.home(page)));
+    twin.pager.remap(half, PageNo(0x9_0000));
+    let moved = [PageNo(0x9_0000 + 33), PageNo(0x9_0000 + 34)];
+    assert_eq!(homes, moved.map(|page| twin.pager.area(page).and_then(|area| area.home(page))));
+    assert!(matches!(twin.pager.state(moved[0]), State::Resident { .. }));
+    twin.pager.check_invariants();
 }
 
 #[test]

@@ -11,13 +11,17 @@ use rustix::io::Errno;
 /// every later one), `full@N` (ENOSPC likewise), `read-error@N` (EIO on the N-th
 /// read), `corrupt-read@N` (a byte of the N-th read is wrong), and `rate=P` (each
 /// operation fails with probability P, reads in either way), where `seed=K` chooses
-/// which do.
+/// which do. The transfers of mapped files are counted apart: `file-read-error@N` and
+/// `file-write-error@N` (EIO on the N-th), `file-full@N` (ENOSPC on the N-th write).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FaultPlan {
     write_error: Option<u64>,
     full: Option<u64>,
     read_error: Option<u64>,
     corrupt_read: Option<u64>,
+    file_read_error: Option<u64>,
+    file_write_error: Option<u64>,
+    file_full: Option<u64>,
     seed: u64,
     rate: f64,
 }
@@ -51,6 +55,17 @@ impl FaultPlan {
         Some(if bits & 1 == 0 { ReadFault::Error } else { ReadFault::Corrupt })
     }
 
+    /// What becomes of the `nth` read of a file.
+    pub(crate) fn of_file_read(&self, nth: u64) -> Option<Errno> {
+        (self.file_read_error == Some(nth)).then_some(Errno::IO)
+    }
+
+    /// What becomes of the `nth` write of a file.
+    pub(crate) fn of_file_write(&self, nth: u64) -> Option<Errno> {
+        let broken = (self.file_write_error == Some(nth)).then_some(Errno::IO);
+        broken.or((self.file_full == Some(nth)).then_some(Errno::NOSPC))
+    }
+
     /// Random bits for an operation that the rate hits. A function of the seed and
     /// the operation, so that a run can be repeated whatever order things end in:
     /// SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) at that place of its sequence.
@@ -73,8 +88,8 @@ impl fmt::Display for BadPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "'{}' is not one of write-error@N, full@N, read-error@N, corrupt-read@N (N from 1), \
-             seed=K, rate=P (P from 0 to 1)",
+            "'{}' is not one of write-error@N, full@N, read-error@N, corrupt-read@N, \
+             file-read-error@N, file-write-error@N, file-full@N (N from 1), seed=K, rate=P (P from 0 to 1)",
             self.0
         )
     }
@@ -102,6 +117,9 @@ impl FaultPlan {
                 "full" => &mut self.full,
                 "read-error" => &mut self.read_error,
                 "corrupt-read" => &mut self.corrupt_read,
+                "file-read-error" => &mut self.file_read_error,
+                "file-write-error" => &mut self.file_write_error,
+                "file-full" => &mut self.file_full,
                 _ => return None,
             };
             *field = Some(number.parse().ok().filter(|nth| *nth > 0)?);
@@ -137,6 +155,16 @@ mod tests {
         assert_eq!(writes, [None, None, None, full, full, broken, broken]);
         let reads: Vec<_> = (1..=4).map(|nth| plan.of_read(nth)).collect();
         assert_eq!(reads, [None, Some(ReadFault::Error), Some(ReadFault::Corrupt), None]);
+    }
+
+    #[test]
+    fn transfers_of_files_fail_once() {
+        let plan: FaultPlan = "file-full@2,file-write-error@3,file-read-error@2".parse().unwrap();
+        let writes: Vec<_> = (1..=4).map(|nth| plan.of_file_write(nth)).collect();
+        assert_eq!(writes, [None, Some(Errno::NOSPC), Some(Errno::IO), None]);
+        let reads: Vec<_> = (1..=3).map(|nth| plan.of_file_read(nth)).collect();
+        assert_eq!(reads, [None, Some(Errno::IO), None]);
+        assert_eq!((plan.of_write(2), plan.of_read(2)), (None, None));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::store::FileOptions;
 use core::fmt;
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FsWord, Mode, OFlags, StatxFlags, fstatfs, ftruncate, open, statx};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
@@ -112,6 +112,14 @@ fn takes_pages(file: &OwnedFd, page_size: usize) -> bool {
     [facts.stx_dio_mem_align, facts.stx_dio_offset_align]
         .iter()
         .all(|align| *align != 0 && page_size.is_multiple_of(*align as usize))
+}
+
+/// The same file past the page cache, for transfers of pages at multiples of their size;
+/// none where the file system has no such thing, or `/proc` is not there.
+pub fn open_direct(file: BorrowedFd<'_>, page_size: usize, access: OFlags) -> Option<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let direct = open(path, access | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    takes_pages(&direct, page_size).then_some(direct)
 }
 
 /// For file systems without O_TMPFILE: made, then unlinked. The name is random, so

@@ -12,5 +12,5 @@ mod store;
 
 pub use digest::{Digest, Digester, is_zero};
 pub use faults::{BadPlan, FaultPlan};
-pub use file::OpenError;
+pub use file::{OpenError, open_direct};
 pub use store::{FileOptions, Store};

@@ -63,6 +63,10 @@ impl Memory {
         self.done.pop_front()
     }
 
+    pub(crate) fn has_completions(&self) -> bool {
+        !self.done.is_empty()
+    }
+
     pub(crate) fn room(&self) -> usize {
         self.done.capacity() - self.done.len()
     }

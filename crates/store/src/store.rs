@@ -24,22 +24,8 @@ pub struct FileOptions<'a> {
 
 #[derive(Debug)]
 enum Backing {
-    /// The transfers are dropped, which ends them, before the file.
-    File {
-        aio: Aio,
-        file: OwnedFd,
-        direct: bool,
-    },
+    File { file: OwnedFd, direct: bool },
     Memory(Memory),
-}
-
-impl Backing {
-    fn room(&self) -> usize {
-        match self {
-            Self::File { aio, .. } => aio.room(),
-            Self::Memory(memory) => memory.room(),
-        }
-    }
 }
 
 /// The failures of a faulty twin.
@@ -48,13 +34,34 @@ struct Faulty {
     plan: FaultPlan,
     reads: u64,
     writes: u64,
+    file_reads: u64,
+    file_writes: u64,
     /// Reads that will come back wrong: the token, and the address of the byte.
     corrupt: Vec<(u64, usize)>,
+}
+
+impl Faulty {
+    /// What the next transfer of a file fails with.
+    fn of_file(&mut self, direction: Direction) -> Option<Errno> {
+        match direction {
+            Direction::Read => {
+                self.file_reads += 1;
+                self.plan.of_file_read(self.file_reads)
+            }
+            Direction::Write => {
+                self.file_writes += 1;
+                self.plan.of_file_write(self.file_writes)
+            }
+        }
+    }
 }
 
 /// Pages by slot. See the crate's page.
 #[derive(Debug)]
 pub struct Store {
+    /// Transfers of files; dropped, which ends them, before the store's own. A store in
+    /// memory needs none for itself.
+    aio: Option<Aio>,
     backing: Backing,
     slots: u64,
     page_size: usize,
@@ -69,9 +76,13 @@ pub struct Store {
 }
 
 impl Store {
-    fn new(backing: Backing, slots: u64, page_size: usize) -> Self {
-        let depth = backing.room();
+    fn new(aio: Option<Aio>, backing: Backing, slots: u64, page_size: usize) -> Self {
+        let depth = match &backing {
+            Backing::File { .. } => aio.as_ref().map_or(0, Aio::room),
+            Backing::Memory(memory) => memory.room(),
+        };
         Self {
+            aio,
             backing,
             slots,
             page_size,
@@ -90,12 +101,12 @@ impl Store {
     /// See [`OpenError`].
     pub fn file(options: FileOptions<'_>, aio: Aio) -> Result<Self, OpenError> {
         let (file, direct) = file::create(options)?;
-        Ok(Self::new(Backing::File { aio, file, direct }, options.slots, options.page_size))
+        Ok(Self::new(Some(aio), Backing::File { file, direct }, options.slots, options.page_size))
     }
 
     /// The swap file that another store has, [`Self::direct`] or not.
     pub fn of_file(file: OwnedFd, direct: bool, slots: u64, page_size: usize, aio: Aio) -> Self {
-        Self::new(Backing::File { aio, file, direct }, slots, page_size)
+        Self::new(Some(aio), Backing::File { file, direct }, slots, page_size)
     }
 
     /// In a forked child: the same store in memory, without the transfers that were under
@@ -104,7 +115,7 @@ impl Store {
         match &self.backing {
             Backing::File { .. } => None,
             Backing::Memory(memory) => {
-                Some(Self::new(Backing::Memory(memory.heir()), self.slots, self.page_size))
+                Some(Self::new(None, Backing::Memory(memory.heir()), self.slots, self.page_size))
             }
         }
     }
@@ -122,22 +133,27 @@ impl Store {
     /// # Errors
     /// What mmap(2) says.
     pub fn memory(slots: u64, page_size: usize) -> Result<Self, Errno> {
-        Ok(Self::new(Backing::Memory(Memory::new(slots, page_size)?), slots, page_size))
+        Ok(Self::new(None, Backing::Memory(Memory::new(slots, page_size)?), slots, page_size))
+    }
+
+    /// A store in memory with transfers for [`Self::queue_file`].
+    #[must_use]
+    pub fn with_transfers(mut self, aio: Aio) -> Self {
+        self.aio.get_or_insert(aio);
+        self
     }
 
     /// The same store, failing as planned.
     #[must_use]
     pub fn with_faults(mut self, plan: FaultPlan) -> Self {
-        self.faulty = Some(Faulty { plan, reads: 0, writes: 0, corrupt: Vec::new() });
+        let corrupt = Vec::new();
+        self.faulty = Some(Faulty { plan, reads: 0, writes: 0, file_reads: 0, file_writes: 0, corrupt });
         self
     }
 
     /// Readable when a transfer may have ended; none when all end at once.
     pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        match &self.backing {
-            Backing::File { aio, .. } => Some(aio.as_fd()),
-            Backing::Memory(_) => None,
-        }
+        self.aio.as_ref().map(Aio::as_fd)
     }
 
     /// Whether transfers bypass the page cache.
@@ -147,7 +163,15 @@ impl Store {
 
     /// Transfers that can be queued now.
     pub fn room(&self) -> usize {
-        self.backing.room().min(self.depth - self.refused.len())
+        let room = match &self.backing {
+            Backing::File { .. } => self.file_room(),
+            Backing::Memory(memory) => memory.room().min(self.aio.as_ref().map_or(usize::MAX, Aio::room)),
+        };
+        room.min(self.depth - self.refused.len())
+    }
+
+    fn file_room(&self) -> usize {
+        self.aio.as_ref().map_or(0, Aio::room)
     }
 
     /// Whether the bytes are in this process's memory.
@@ -190,19 +214,49 @@ impl Store {
             }
             return Ok(());
         }
-        match &mut self.backing {
-            Backing::File { file, aio, .. } => {
+        match (&mut self.backing, &mut self.aio) {
+            (Backing::File { file, .. }, Some(aio)) => {
                 let offset = slot * self.page_size as u64;
                 // SAFETY: the caller's contract; the file is open as long as the store.
                 unsafe { aio.queue(direction, file.as_fd(), offset, pieces, token)? };
             }
+            (Backing::File { .. }, None) => return Err(QueueFull),
             // SAFETY: the caller's contract.
-            Backing::Memory(memory) => unsafe { memory.transfer(direction, slot, pieces, token) },
+            (Backing::Memory(memory), _) => unsafe { memory.transfer(direction, slot, pieces, token) },
         }
         if direction == Direction::Write {
             self.writes.push(token);
         }
         Ok(())
+    }
+
+    /// Queues a transfer of another file's bytes from `offset` on. Its failure latches
+    /// nothing.
+    ///
+    /// # Errors
+    /// When there is no [`Self::room`], or the store was made in memory without transfers.
+    ///
+    /// # Safety
+    /// As [`Aio::queue`].
+    pub unsafe fn queue_file(
+        &mut self,
+        direction: Direction,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        pieces: &[Piece],
+        token: u64,
+    ) -> Result<(), QueueFull> {
+        if self.room() == 0 {
+            return Err(QueueFull);
+        }
+        let planned = self.faulty.as_mut().and_then(|faulty| faulty.of_file(direction));
+        if let Some(error) = planned {
+            self.refused.push_back(Completion { token, result: Err(error) });
+            return Ok(());
+        }
+        let aio = self.aio.as_mut().ok_or(QueueFull)?;
+        // SAFETY: the caller's contract.
+        unsafe { aio.queue(direction, file, offset, pieces, token) }
     }
 
     /// Why an operation is not even tried.
@@ -233,18 +287,20 @@ impl Store {
     /// What io_uring_enter(2) says; what was queued stays so, and is started by the
     /// next call.
     pub fn submit(&mut self) -> Result<(), Errno> {
-        match &mut self.backing {
-            Backing::File { aio, .. } => aio.submit(),
-            Backing::Memory(_) => Ok(()),
-        }
+        self.aio.as_mut().map_or(Ok(()), Aio::submit)
     }
 
     /// A transfer that has ended, if there is one. Does not wait.
     pub fn complete(&mut self) -> Option<Completion> {
-        let completion = self.refused.pop_front().or_else(|| match &mut self.backing {
-            Backing::File { aio, .. } => aio.complete(),
+        let of_memory = |backing: &mut Backing| match backing {
+            Backing::File { .. } => None,
             Backing::Memory(memory) => memory.complete(),
-        })?;
+        };
+        let completion = self
+            .refused
+            .pop_front()
+            .or_else(|| of_memory(&mut self.backing))
+            .or_else(|| self.aio.as_mut().and_then(Aio::complete))?;
         if let Some(index) = self.writes.iter().position(|token| *token == completion.token) {
             self.writes.swap_remove(index);
             if let (Err(error), None) = (completion.result, self.latched) {
@@ -264,10 +320,7 @@ impl Store {
 
     /// Whether its device has nothing to do: what was submitted has ended.
     pub fn is_idle(&mut self) -> bool {
-        match &mut self.backing {
-            Backing::File { aio, .. } => aio.is_idle(),
-            Backing::Memory(_) => false,
-        }
+        self.aio.as_mut().is_some_and(Aio::is_idle)
     }
 
     /// Waits until [`Self::complete`] may have something; at once if nothing is under way.
@@ -275,8 +328,12 @@ impl Store {
     /// # Errors
     /// What io_uring_enter(2) says.
     pub fn wait(&mut self) -> Result<(), Errno> {
-        match &mut self.backing {
-            Backing::File { aio, .. } if self.refused.is_empty() => aio.wait(),
+        let done = match &self.backing {
+            Backing::File { .. } => false,
+            Backing::Memory(memory) => memory.has_completions(),
+        };
+        match &mut self.aio {
+            Some(aio) if self.refused.is_empty() && !done => aio.wait(),
             _ => Ok(()),
         }
     }

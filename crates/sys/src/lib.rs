@@ -13,3 +13,4 @@ pub mod room;
 pub mod shared;
 pub mod status;
 pub mod uffd;
+pub mod views;

@@ -84,6 +84,9 @@ pub enum Register {
     WriteProtect,
     /// Both.
     MissingAndWriteProtect,
+    /// Touches on pages that are not mapped, of memory that is shared: absent ones, and
+    /// ones that are there.
+    MissingAndMinor,
 }
 
 /// Write protection, on or off.
@@ -157,7 +160,7 @@ impl Transfer {
         let stop = match error {
             Errno::EXIST => Stop::Exists,
             Errno::BUSY => Stop::Busy,
-            Errno::NOENT => Stop::Absent,
+            Errno::NOENT | Errno::FAULT => Stop::Absent,
             Errno::AGAIN => Stop::Again,
             Errno::SRCH => Stop::Gone,
             Errno::INVAL => Stop::Invalid,
@@ -177,7 +180,7 @@ pub enum Event {
         addr: usize,
         /// Whether it wrote.
         access: Access,
-        /// Whether the page is absent or protected.
+        /// Whether the page is absent, there but not mapped, or protected.
         cause: Cause,
         /// The thread, as gettid(2) names it; 0 without [`Features::THREAD_ID`].
         thread: u32,
@@ -223,8 +226,10 @@ pub enum Access {
 /// Why a touch faulted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The page is not mapped.
+    /// There is no page.
     Missing,
+    /// The page is there, in shared memory, and not mapped here.
+    Minor,
     /// It is write-protected.
     Protected,
 }
@@ -287,7 +292,11 @@ impl EventBuffer {
             0x12 => Event::Fault {
                 addr: b as usize & !0xfff,
                 access: if a & 1 != 0 { Access::Write } else { Access::Read },
-                cause: if a & 2 != 0 { Cause::Protected } else { Cause::Missing },
+                cause: match a & 6 {
+                    0 => Cause::Missing,
+                    2 => Cause::Protected,
+                    _ => Cause::Minor,
+                },
                 thread: c as u32,
             },
             FORK => {
@@ -340,7 +349,7 @@ struct TransferArg {
     out: i64,
 }
 
-/// Shared by UFFDIO_POISON and UFFDIO_ZEROPAGE.
+/// Shared by UFFDIO_POISON, UFFDIO_CONTINUE and UFFDIO_ZEROPAGE.
 #[repr(C)]
 struct RangeOutArg {
     range: RangeArg,
@@ -433,6 +442,7 @@ impl Uffd {
             Register::Missing => 1,
             Register::WriteProtect => 2,
             Register::MissingAndWriteProtect => 3,
+            Register::MissingAndMinor => 5,
         };
         let mut arg = RegisterArg { range: range(addr, len), mode, ioctls: 0 };
         // SAFETY: the argument is the ioctl's; serving is the caller's contract.
@@ -522,6 +532,19 @@ impl Uffd {
         let mut arg = RangeOutArg { range: range(dst, len), mode: 0, out: 0 };
         // SAFETY: the argument is the ioctl's; the zeros are the caller's contract.
         let result = unsafe { self.ioctl(request::<RangeOutArg>(4, READ_WRITE), &mut arg) };
+        Transfer::decode(arg.out, len, result)
+    }
+
+    /// Maps pages of shared memory that are there and not mapped here, and wakes who waits
+    /// for them. [`Stop::Exists`] where one is mapped, [`Stop::Absent`] where none is.
+    ///
+    /// # Safety
+    /// The bytes are those that the owner of the range expects.
+    pub unsafe fn resume(&self, dst: usize, len: usize, waking: Waking) -> Transfer {
+        let mode = u64::from(waking == Waking::Later);
+        let mut arg = RangeOutArg { range: range(dst, len), mode, out: 0 };
+        // SAFETY: the argument is the ioctl's; the bytes are the caller's contract.
+        let result = unsafe { self.ioctl(request::<RangeOutArg>(7, READ_WRITE), &mut arg) };
         Transfer::decode(arg.out, len, result)
     }
 

@@ -345,7 +345,7 @@ impl Spaces {
             return;
         }
         match result {
-            FillResult::Good => {
+            FillResult::Good | FillResult::Home(_) => {
                 let filled = self.pager.fill_done(frame, result);
                 debug_assert_eq!(filled, Fill::Map(backing));
                 self.policy.inserted(frame, self.backings.get(backing).identity);

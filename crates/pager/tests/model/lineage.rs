@@ -37,6 +37,7 @@ impl Family {
             mapped: twin.mapped.clone(),
             pool: twin.pool.clone(),
             store: Rc::clone(&twin.store),
+            file: twin.file.clone(),
             transfers: Vec::new(),
             model: twin.model.clone(),
             random: Random(seed),

@@ -1,0 +1,121 @@
+//! Mapped files, as the pager thread has them.
+//!
+//! Pages of files have homes, which the core numbers as it does slots: from the number of
+//! slots on. There are two kinds of maps:
+//!
+//! ```text
+//! private    program's range = core's pages, anonymous ── read, moved, evicted as any other;
+//!                                                         what is dirty goes to the store
+//! shared     view ─┐                                   ┌─ file
+//!            view ─┴▶ page of shared memory = core's page ┴ (past the page cache)
+//! ```
+//!
+//! The pages of a file that is mapped shared are in shared memory, one for all views of the
+//! file, which the pager thread has mapped as well: in the *window*, of which the core has
+//! the page numbers. Nothing is registered there. Page k of the window, and home k past the
+//! slots, are each other's. Reads and writes go through the window; views are registered with
+//! a userfaultfd of their own that announces no changes, so that the pager thread can take
+//! pages out of them without waiting for itself.
+
+mod answer;
+mod directory;
+mod error;
+mod flush;
+mod link;
+mod map;
+mod opened;
+mod populate;
+mod request;
+mod source;
+mod ticket;
+mod transfer;
+mod views;
+
+pub(crate) use directory::Directory;
+pub use error::MapError;
+pub(crate) use flush::FlushId;
+pub(crate) use link::Link;
+pub use map::{Access, FileMap, FileSpec};
+pub(crate) use request::FileRequest;
+
+use flush::Flush;
+use pager::{PageNo, PageRange, SlotNo};
+use source::Sources;
+use sys::uffd::{Features, Source as UffdSource, Uffd};
+use views::Views;
+
+/// Everything that the pager thread has about files.
+#[derive(Debug)]
+pub(crate) struct Files {
+    /// Where descriptors come from; none in engines that have no files.
+    pub(crate) link: Option<Link>,
+    uffd_source: UffdSource,
+    /// Registered on views; none where the kernel has not what they need.
+    uffd: Option<Uffd>,
+    /// Homes are numbered from here on; there are none in engines that have no files.
+    slots: u32,
+    /// Page 0 of the window, once there is one, and how many it has.
+    window: PageRange,
+    sources: Sources,
+    views: Views,
+    flushes: Vec<Flush>,
+    flushes_begun: u32,
+    /// What is to be brought in when there is nothing better to do.
+    populates: Vec<PageRange>,
+    /// The digest of a page of zeros.
+    zero: u128,
+}
+
+impl Files {
+    pub(crate) fn new(uffd_source: UffdSource, zero: u128) -> Self {
+        Self {
+            link: None,
+            uffd_source,
+            uffd: None,
+            slots: u32::MAX,
+            window: PageRange { start: PageNo(0), count: 0 },
+            sources: Sources::default(),
+            views: Views::default(),
+            flushes: Vec::new(),
+            flushes_begun: 0,
+            populates: Vec::new(),
+            zero,
+        }
+    }
+
+    /// Whether there is no file, which costs nothing then.
+    pub(crate) fn are_none(&self) -> bool {
+        self.window.count == 0
+    }
+
+    /// From now on there may be files: their descriptors come by `link`, homes are numbered
+    /// from `slots` on. Gets the userfaultfd of views, where the kernel has what they need.
+    pub(crate) fn begin(&mut self, link: Link, slots: u32) {
+        self.link = Some(link);
+        self.slots = slots;
+        let want = Features::MISSING_SHMEM | Features::MINOR_SHMEM | Features::POISON | Features::THREAD_ID;
+        self.uffd = Uffd::open(self.uffd_source, want).ok().map(|(uffd, _)| uffd);
+    }
+
+    pub(crate) fn zero_digest(&self) -> u128 {
+        self.zero
+    }
+
+    pub(crate) fn is_home(&self, slot: SlotNo) -> bool {
+        slot.0 >= self.slots
+    }
+
+    /// Whether the page is one of shared memory.
+    pub(crate) fn is_shared(&self, page: PageNo) -> bool {
+        self.window.contains(page)
+    }
+
+    /// The window's number of a page of shared memory.
+    pub(crate) fn in_window(&self, page: PageNo) -> u32 {
+        (page.0 - self.window.start.0) as u32
+    }
+
+    pub(crate) fn uffd(&self) -> Option<&Uffd> {
+        self.uffd.as_ref()
+    }
+}

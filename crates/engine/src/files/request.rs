@@ -1,0 +1,50 @@
+//! What program threads ask of the pager thread about files.
+
+use crate::files::ticket::Ticket;
+use pager::{PageRange, Pattern, Sharing, SlotNo};
+
+/// A part of a file that pages are at home in. Its descriptors come by the link.
+#[derive(Clone, Debug)]
+pub(crate) struct NewSource {
+    pub(crate) first: SlotNo,
+    /// The core's pages: of the window if they are shared, else fresh private ones.
+    pub(crate) pages: PageRange,
+    pub(crate) offset: u64,
+    /// Where the file ends.
+    pub(crate) end: u64,
+    pub(crate) sharing: Sharing,
+}
+
+/// Addresses of the program's at which pages of the window are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ViewPart {
+    pub(crate) addr: usize,
+    pub(crate) pages: PageRange,
+}
+
+/// See the variants.
+#[derive(Debug)]
+pub(crate) enum FileRequest {
+    /// The window is this.
+    Window(PageRange),
+    /// Pages are at home in a file from now on.
+    Source(NewSource),
+    /// What was read-only may be written from now on; descriptors come by the link.
+    Writable(SlotNo),
+    /// The file of a source has become longer.
+    Grow(SlotNo, u64),
+    /// Show pages there, of which nothing has been touched.
+    View(ViewPart),
+    /// No longer.
+    NoView(usize),
+    /// Write what is dirty.
+    Flush(PageRange, Ticket),
+    /// Nothing is mapped any more that is at home there: forget it.
+    End(SlotNo, Ticket),
+    /// Bring in what is not in memory, as long as there is room.
+    Populate(PageRange),
+    /// How pages will be used.
+    Pattern(PageRange, Pattern),
+    /// Pages that leave next.
+    Cool(PageRange),
+}

@@ -1,0 +1,398 @@
+#![expect(unsafe_code, reason = "lends mapped memory")]
+//! Files in paged memory.
+
+use crate::file_error::FileError;
+use crate::fork::Listed;
+use crate::paging::{Paging, RangeError};
+use crate::resident;
+use core::fmt::{self, Debug, Formatter};
+use core::ops::{Bound, Range, RangeBounds};
+use core::ptr;
+use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use engine::{Access, FileMap, FileSpec, PAGE, Pattern, Usage};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// What is to be mapped of a file, and for what. See [`Heap::map_file`](crate::Heap::map_file).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapOptions {
+    access: Access,
+    offset: u64,
+    len: Option<usize>,
+}
+
+impl MapOptions {
+    fn new(access: Access) -> Self {
+        Self { access, offset: 0, len: None }
+    }
+
+    /// The map is only read.
+    pub fn read_only() -> Self {
+        Self::new(Access::ReadOnly)
+    }
+
+    /// What is written to the map reaches the file, and the other shared and read-only maps of
+    /// the file in the same heap at once. The file has to be open for reading and writing.
+    pub fn shared() -> Self {
+        Self::new(Access::Shared)
+    }
+
+    /// What is written to the map is the map's alone, and goes to the heap's store.
+    pub fn private() -> Self {
+        Self::new(Access::Private)
+    }
+
+    /// Where the map begins in the file: a multiple of 4096; 0 if nothing is said.
+    #[must_use]
+    pub fn offset(self, offset: u64) -> Self {
+        Self { offset, ..self }
+    }
+
+    /// How many bytes are mapped; up to the file's end if nothing is said.
+    #[must_use]
+    pub fn len(self, len: usize) -> Self {
+        Self { len: Some(len), ..self }
+    }
+}
+
+/// What the program is going to do with a part of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileAdvice {
+    /// Nothing special: streams are found by themselves.
+    Normal,
+    /// It will be read in order: what follows is read ahead from the first touch on.
+    Sequential,
+    /// It will be used in no order: nothing is read ahead.
+    Random,
+    /// It will be used soon: it is brought in in the background, in order, as far as nothing
+    /// has to leave for it.
+    WillNeed,
+    /// It will not be used for long: what is in memory of it leaves next.
+    Cold,
+}
+
+/// A part of a file, mapped, of which as much is in memory as the heap's budget allows.
+///
+/// It begins at an address that is a multiple of the page size, and stays there. Files are read
+/// and written past the kernel's page cache where the file system can. The file may be closed or
+/// unlinked meanwhile.
+///
+/// Several maps of one file in one heap see each other's writes at once, whatever parts they
+/// have, except what was written to private ones; each page is in memory once for all of them.
+/// Maps of different heaps, and read(2) and write(2), see what has been
+/// [flushed](Self::flush); what they write is seen where a page is not in memory.
+///
+/// Where the file ends is looked up when it is mapped. Bytes behind that in the last page are
+/// zero and never written to the file. If the file is made longer it has to be mapped again to
+/// see more of it; if it is made shorter, touching a page that it has no longer is a bus error,
+/// as with mmap(2), and what was dirty there may make the file longer again.
+///
+/// ```
+/// use outcore::{Heap, MapOptions};
+/// # let dir = tempfile::tempdir_in("/var/tmp")?;
+/// # let path = dir.path().join("numbers");
+/// std::fs::write(&path, [7; 10_000])?;
+/// let file = std::fs::File::options().read(true).write(true).open(&path)?;
+///
+/// let heap = Heap::builder().budget(8 << 20).build()?;
+/// let map = heap.map_file(&file, MapOptions::shared())?;
+/// let mut bytes = [0; 3];
+/// map.read(9_990, &mut bytes)?;
+/// assert_eq!(bytes, [7; 3]);
+/// map.write(5_000, b"changed")?;
+/// map.flush(..)?;
+/// assert_eq!(&std::fs::read(&path)?[5_000..5_007], b"changed");
+/// map.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct MappedFile {
+    paging: Arc<Paging>,
+    /// None while it is being dropped.
+    map: Option<FileMap>,
+    addr: usize,
+    len: usize,
+    access: Access,
+    _listed: Listed,
+}
+
+impl MappedFile {
+    pub(crate) fn new(paging: &Arc<Paging>, file: &File, options: MapOptions) -> Result<Self, FileError> {
+        if !paging.is_here() {
+            return Err(FileError::Forked);
+        }
+        let len = match options.len {
+            Some(len) => len,
+            None => {
+                let end = rustix::fs::seek(file, rustix::fs::SeekFrom::End(0))
+                    .map_err(|error| FileError::Length(error.into()))?;
+                usize::try_from(end.saturating_sub(options.offset)).unwrap_or(usize::MAX)
+            }
+        };
+        resident::scope(|| {
+            let spec = FileSpec { file: file.as_fd(), access: options.access, offset: options.offset, len };
+            let map = paging.instance().map_file(spec).map_err(FileError::Map)?;
+            let addr = map.addr();
+            match Listed::new(addr, map.len()) {
+                Some(listed) => Ok(Self {
+                    paging: Arc::clone(paging),
+                    map: Some(map),
+                    addr,
+                    len,
+                    access: options.access,
+                    _listed: listed,
+                }),
+                None => {
+                    // Nothing of it has been changed.
+                    let _ = paging.instance().unmap_file(map);
+                    Err(FileError::TooMany(RangeError::TooMany.to_string()))
+                }
+            }
+        })
+    }
+
+    /// Bytes that are mapped.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never: no map is without a byte.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Where its first byte is.
+    pub fn as_ptr(&self) -> *const u8 {
+        ptr::with_exposed_provenance(self.addr)
+    }
+
+    /// The same, to write to. Writing to a read-only map is a fault (SIGSEGV).
+    pub fn as_mut_ptr(&self) -> *mut u8 {
+        ptr::with_exposed_provenance_mut(self.addr)
+    }
+
+    /// Its bytes.
+    ///
+    /// # Safety
+    /// While they are borrowed nobody writes to them: not by [`Self::write`], not by another
+    /// map, nor to the file by other means. Touching what the file has no longer, or what the
+    /// disk does not give back, is a bus error.
+    pub unsafe fn as_slice(&self) -> &[u8] {
+        // SAFETY: mapped and readable as long as this; the rest is the caller's contract.
+        unsafe { core::slice::from_raw_parts(self.as_ptr(), self.len) }
+    }
+
+    /// Its bytes, to be changed.
+    ///
+    /// # Safety
+    /// As [`Self::as_slice`], and nobody reads them meanwhile either. The map is not read-only.
+    pub unsafe fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: as above.
+        unsafe { core::slice::from_raw_parts_mut(self.as_mut_ptr(), self.len) }
+    }
+
+    /// Copies bytes out of the map. What is written meanwhile is seen or not, byte by byte.
+    ///
+    /// # Errors
+    /// [`FileError::OutOfRange`], [`FileError::Forked`].
+    pub fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<(), FileError> {
+        let (addr, len) = self.part(offset..offset.saturating_add(bytes.len()))?;
+        each_place(addr, len, |place, of| match place {
+            Place::Byte(byte) => bytes[of.start] = byte.load(Ordering::Relaxed),
+            Place::Word(word) => bytes[of].copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes()),
+        });
+        Ok(())
+    }
+
+    /// Copies bytes into the map.
+    ///
+    /// # Errors
+    /// [`FileError::ReadOnly`], [`FileError::OutOfRange`], [`FileError::Forked`].
+    pub fn write(&self, offset: usize, bytes: &[u8]) -> Result<(), FileError> {
+        if self.access == Access::ReadOnly {
+            return Err(FileError::ReadOnly);
+        }
+        let (addr, len) = self.part(offset..offset.saturating_add(bytes.len()))?;
+        each_place(addr, len, |place, of| match place {
+            Place::Byte(byte) => byte.store(bytes[of.start], Ordering::Relaxed),
+            Place::Word(word) => {
+                let mut value = [0; WORD];
+                value.copy_from_slice(&bytes[of]);
+                word.store(usize::from_ne_bytes(value), Ordering::Relaxed);
+            }
+        });
+        Ok(())
+    }
+
+    /// Address and length of a part that is given in bytes.
+    fn part(&self, range: impl RangeBounds<usize>) -> Result<(usize, usize), FileError> {
+        let start = match range.start_bound() {
+            Bound::Included(start) => *start,
+            Bound::Excluded(start) => start.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(end) => end.saturating_add(1),
+            Bound::Excluded(end) => *end,
+            Bound::Unbounded => self.len,
+        };
+        if start > end || end > self.len {
+            return Err(FileError::OutOfRange { start, end, len: self.len });
+        }
+        if !self.paging.is_here() {
+            return Err(FileError::Forked);
+        }
+        Ok((self.addr + start, end - start))
+    }
+
+    /// Does something with the whole pages that a part touches; without a byte, nothing.
+    fn with<T: Default>(
+        &self,
+        range: impl RangeBounds<usize>,
+        work: impl FnOnce(&FileMap, usize, usize) -> T,
+    ) -> Result<T, FileError> {
+        let (addr, len) = self.part(range)?;
+        match &self.map {
+            Some(map) if len > 0 => Ok(resident::scope(|| work(map, addr, len))),
+            _ => Ok(T::default()),
+        }
+    }
+
+    /// Writes what is dirty of a part to the file, by whichever map it was written, and waits
+    /// until the disk has it. Nothing of private maps ever reaches the file.
+    ///
+    /// # Errors
+    /// [`FileError::WriteBack`]: what could not be written is still in memory, and dirty; the
+    /// next call tries again. [`FileError::OutOfRange`], [`FileError::Forked`].
+    pub fn flush(&self, range: impl RangeBounds<usize>) -> Result<(), FileError> {
+        let instance = self.paging.instance();
+        let flushed = self.with(range, |map, addr, len| Some(instance.flush_file(map, addr, len)))?;
+        flushed.unwrap_or(Ok(())).map_err(|error| FileError::WriteBack(error.into()))
+    }
+
+    /// Says what a part will be used for. The bytes stay what they are.
+    ///
+    /// # Errors
+    /// [`FileError::OutOfRange`], [`FileError::Forked`].
+    pub fn advise(&self, range: impl RangeBounds<usize>, advice: FileAdvice) -> Result<(), FileError> {
+        let instance = self.paging.instance();
+        self.with(range, |map, addr, len| match advice {
+            FileAdvice::Normal => instance.use_file(map, addr, len, Pattern::Normal),
+            FileAdvice::Sequential => instance.use_file(map, addr, len, Pattern::Sequential),
+            FileAdvice::Random => instance.use_file(map, addr, len, Pattern::Random),
+            FileAdvice::WillNeed => instance.populate_file(map, addr, len),
+            FileAdvice::Cold => instance.cool_file(map, addr, len),
+        })
+    }
+
+    /// Brings the pages of a part in and keeps them in memory, until they are
+    /// [let go](Self::unpin).
+    ///
+    /// # Errors
+    /// [`FileError::TooMuchPinned`] if more than half of the budget would be pinned;
+    /// [`FileError::OutOfRange`], [`FileError::Forked`].
+    pub fn pin(&mut self, range: impl RangeBounds<usize>) -> Result<(), FileError> {
+        let instance = self.paging.instance();
+        let pinned = self.with(range, |map, addr, len| {
+            let pinned = instance.pin_file(map, addr, len, true);
+            if pinned {
+                touch(addr, len);
+            }
+            (!pinned).then_some(len)
+        })?;
+        pinned.map_or(Ok(()), |bytes| Err(FileError::TooMuchPinned { bytes }))
+    }
+
+    /// Lets a part go that was pinned, or was not.
+    ///
+    /// # Errors
+    /// [`FileError::OutOfRange`], [`FileError::Forked`].
+    pub fn unpin(&mut self, range: impl RangeBounds<usize>) -> Result<(), FileError> {
+        let instance = self.paging.instance();
+        self.with(range, |map, addr, len| instance.pin_file(map, addr, len, false)).map(|_| ())
+    }
+
+    /// Where a part's pages are; untouched ones are only in the file. Brings nothing in.
+    ///
+    /// # Errors
+    /// [`FileError::OutOfRange`], [`FileError::Forked`].
+    pub fn usage(&self, range: impl RangeBounds<usize>) -> Result<Usage, FileError> {
+        let instance = self.paging.instance();
+        self.with(range, |map, addr, len| instance.usage_of_file(map, addr, len))
+    }
+
+    /// Writes what is dirty to the file and unmaps it, which dropping does as well without
+    /// saying what went wrong. The disk need not have it yet.
+    ///
+    /// # Errors
+    /// [`FileError::WriteBack`]: what could not be written is lost if no other map has it.
+    /// [`Self::flush`] before loses nothing.
+    pub fn close(mut self) -> Result<(), FileError> {
+        self.unmap()
+    }
+
+    fn unmap(&mut self) -> Result<(), FileError> {
+        let Some(map) = self.map.take() else { return Ok(()) };
+        if !self.paging.is_here() {
+            // Nothing of it is in a forked child.
+            core::mem::forget(map);
+            return Ok(());
+        }
+        let ended = resident::scope(|| self.paging.instance().unmap_file(map));
+        ended.map_err(|error| FileError::WriteBack(error.into()))
+    }
+}
+
+impl Drop for MappedFile {
+    fn drop(&mut self) {
+        if let Err(error) = self.unmap() {
+            eprintln!("outcore: a mapped file was dropped, and {error}: what was not written is lost");
+        }
+    }
+}
+
+impl Debug for MappedFile {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "MappedFile({:#x}..{:#x}, {:?})", self.addr, self.addr + self.len, self.access)
+    }
+}
+
+/// Has all pages there in memory once, in order.
+fn touch(addr: usize, len: usize) {
+    let first = addr / PAGE * PAGE;
+    for page in (first..addr + len).step_by(PAGE) {
+        let byte: *const u8 = ptr::with_exposed_provenance(page);
+        // SAFETY: mapped, and readable.
+        unsafe { byte.read_volatile() };
+    }
+}
+
+const WORD: usize = size_of::<usize>();
+
+/// Bytes of a map that others may use at the same time.
+enum Place<'a> {
+    Byte(&'a AtomicU8),
+    Word(&'a AtomicUsize),
+}
+
+/// Calls `each` with every place of `addr..addr + len`, by words where these are whole, and
+/// where its bytes are from `addr` on.
+fn each_place(addr: usize, len: usize, mut each: impl FnMut(Place<'_>, Range<usize>)) {
+    let mut done = 0;
+    while done < len {
+        let at = addr + done;
+        // SAFETY: mapped; all that is done to it here is atomic, and bytes that others change
+        // in other ways are their business, as with any memory that is shared.
+        unsafe {
+            if at.is_multiple_of(WORD) && len - done >= WORD {
+                let word: *const AtomicUsize = ptr::with_exposed_provenance(at);
+                each(Place::Word(&*word), done..done + WORD);
+                done += WORD;
+            } else {
+                let byte: *const AtomicU8 = ptr::with_exposed_provenance(at);
+                each(Place::Byte(&*byte), done..done + 1);
+                done += 1;
+            }
+        }
+    }
+}

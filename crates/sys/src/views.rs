@@ -1,0 +1,172 @@
+#![expect(unsafe_code, reason = "mappings")]
+//! Memory that is mapped at several places at once.
+
+use crate::maps;
+use core::ffi::{CStr, c_void};
+use core::ptr;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::MemfdFlags;
+use rustix::io::Errno;
+use rustix::mm::{Advice, MapFlags, ProtFlags};
+
+/// What a mapping of shared memory may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// Reading only.
+    Read,
+    /// Reading and writing.
+    ReadWrite,
+}
+
+impl Rights {
+    fn prot(self) -> ProtFlags {
+        match self {
+            Self::Read => ProtFlags::READ,
+            Self::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
+        }
+    }
+}
+
+/// Pages by number, without a name, zero until they are written (memfd_create(2)). They
+/// live as long as this or a mapping of it.
+#[derive(Debug)]
+pub struct ViewedMemory {
+    fd: OwnedFd,
+}
+
+impl ViewedMemory {
+    /// `len` bytes, of which none has memory. The name is for /proc/self/maps.
+    ///
+    /// # Errors
+    /// What memfd_create(2) and ftruncate(2) say.
+    pub fn new(name: &CStr, len: u64) -> Result<Self, Errno> {
+        let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?;
+        rustix::fs::ftruncate(&fd, len)?;
+        Ok(Self { fd })
+    }
+
+    /// Makes it longer.
+    ///
+    /// # Errors
+    /// What ftruncate(2) says.
+    pub fn set_len(&self, len: u64) -> Result<(), Errno> {
+        rustix::fs::ftruncate(&self.fd, len)
+    }
+
+    /// Maps `len` bytes from `offset` on at an address of the kernel's choice. Forked
+    /// children do not have the mapping.
+    ///
+    /// # Errors
+    /// What mmap(2) and madvise(2) say.
+    pub fn map(&self, offset: u64, len: usize, rights: Rights) -> Result<usize, Errno> {
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let addr = unsafe {
+            rustix::mm::mmap(ptr::null_mut(), len, rights.prot(), Self::flags(), &self.fd, offset)?
+        };
+        let addr = addr.expose_provenance();
+        match settle(addr, len) {
+            Ok(()) => Ok(addr),
+            Err(error) => {
+                // SAFETY: the mapping just made, which nobody knows.
+                unsafe { release(addr, len) };
+                Err(error)
+            }
+        }
+    }
+
+    /// Maps `len` bytes from `offset` on at `addr`, in place of what is there.
+    ///
+    /// # Errors
+    /// As [`Self::map`].
+    ///
+    /// # Safety
+    /// Nobody uses what is there.
+    pub unsafe fn map_over(&self, addr: usize, offset: u64, len: usize, rights: Rights) -> Result<(), Errno> {
+        let flags = Self::flags() | MapFlags::FIXED;
+        // SAFETY: the caller's contract.
+        unsafe { rustix::mm::mmap(at(addr), len, rights.prot(), flags, &self.fd, offset)? };
+        settle(addr, len)
+    }
+
+    fn flags() -> MapFlags {
+        MapFlags::SHARED | MapFlags::NORESERVE
+    }
+}
+
+/// Keeps a mapping out of children and core dumps, and made of small pages.
+fn settle(addr: usize, len: usize) -> Result<(), Errno> {
+    maps::dont_fork(addr, len)?;
+    maps::no_huge_pages(addr, len)?;
+    advise(addr, len, Advice::LinuxDontDump)
+}
+
+fn advise(addr: usize, len: usize, advice: Advice) -> Result<(), Errno> {
+    // SAFETY: keeps all bytes.
+    unsafe { rustix::mm::madvise(at(addr), len, advice) }
+}
+
+fn at(addr: usize) -> *mut c_void {
+    ptr::with_exposed_provenance_mut(addr)
+}
+
+/// Drops pages of shared memory that are mapped at `addr`, wherever else they are mapped:
+/// they have no memory then, and are zero.
+///
+/// # Errors
+/// What madvise(2) says.
+///
+/// # Safety
+/// Nobody wants the bytes.
+pub unsafe fn remove(addr: usize, len: usize) -> Result<(), Errno> {
+    // SAFETY: the caller's contract.
+    unsafe { rustix::mm::madvise(at(addr), len, Advice::LinuxRemove) }
+}
+
+/// Puts inaccessible memory over a mapping, so that its addresses stay taken.
+///
+/// # Errors
+/// What mmap(2) says.
+///
+/// # Safety
+/// Nobody uses what is there.
+pub unsafe fn close_off(addr: usize, len: usize) -> Result<(), Errno> {
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
+    // SAFETY: the caller's contract.
+    unsafe { rustix::mm::mmap_anonymous(at(addr), len, ProtFlags::empty(), flags)? };
+    maps::dont_fork(addr, len)
+}
+
+/// Reserves addresses with nothing there, which children do not have.
+///
+/// # Errors
+/// What mmap(2) and madvise(2) say.
+pub fn reserve(len: usize) -> Result<usize, Errno> {
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let addr = unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), len, ProtFlags::empty(), flags)? };
+    let addr = addr.expose_provenance();
+    match maps::dont_fork(addr, len) {
+        Ok(()) => Ok(addr),
+        Err(error) => {
+            // SAFETY: the mapping just made, which nobody knows.
+            unsafe { release(addr, len) };
+            Err(error)
+        }
+    }
+}
+
+/// Gives back what [`reserve`] gave, or a mapping of [`ViewedMemory::map`]. Failing leaves
+/// addresses unused, no more.
+///
+/// # Safety
+/// It is the caller's, and nobody uses it.
+pub unsafe fn release(addr: usize, len: usize) {
+    // SAFETY: the caller's contract.
+    let _ = unsafe { rustix::mm::munmap(at(addr), len) };
+}
+
+impl AsFd for ViewedMemory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
