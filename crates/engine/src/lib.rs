@@ -38,6 +38,7 @@ mod rest;
 mod serve;
 mod settings;
 mod signals;
+mod slice;
 mod steer;
 mod takeover;
 mod unused;

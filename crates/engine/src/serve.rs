@@ -7,6 +7,7 @@ use crate::core::{Core, Live, Request, page_of, pages_of};
 use crate::engine::{Engine, Stage, die, record, say};
 use crate::features;
 use crate::home::{self, Guard, Leash};
+use crate::slice;
 use crate::steer::Waker;
 use crate::takeover::Growth;
 use crate::wait::{RETRY, Wait, Woken};
@@ -140,6 +141,7 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
     // Now, because when the budget is reached there is no time.
     let guard = leash.map(|leash| Guard::start(engine, leash));
     let mut growth = Growth::default();
+    slice::ask_for(slice::SHORTEST);
     loop {
         let sample = {
             let core = engine.lock_core();
@@ -171,6 +173,7 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
     engine.set_stage(Stage::Paging);
     drop(core);
     drop(address_space);
+    slice::ask_for(slice::USUAL);
     start_helpers(engine);
     guard
 }
