@@ -1,5 +1,6 @@
 //! Free runs of units that still have their pages.
 
+use crate::turnover::Turnover;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Who frees and allocates gets the same pages again, which are in RAM, in place of a
@@ -10,11 +11,12 @@ pub(crate) struct Dirty {
     by_start: BTreeMap<usize, usize>,
     by_len: BTreeSet<(usize, usize)>,
     units: usize,
+    turnover: Turnover,
 }
 
 impl Dirty {
     pub(crate) const fn new() -> Self {
-        Self { by_start: BTreeMap::new(), by_len: BTreeSet::new(), units: 0 }
+        Self { by_start: BTreeMap::new(), by_len: BTreeSet::new(), units: 0, turnover: Turnover::new() }
     }
 
     /// How many there are.
@@ -35,6 +37,23 @@ impl Dirty {
         self.by_len.remove(&(len, start));
         self.units -= len;
         Some(len)
+    }
+
+    /// [`Self::keep`] for units that somebody has just freed.
+    pub(crate) fn keep_used(&mut self, start: usize, units: usize) {
+        self.turnover.frees(units);
+        self.keep(start, units);
+    }
+
+    /// [`Self::take`] for somebody who needs so many, from here or from elsewhere.
+    pub(crate) fn take_for_use(&mut self, units: usize) -> Option<usize> {
+        self.turnover.allocates(units);
+        self.take(units)
+    }
+
+    /// Units that are likely to be asked for again soon.
+    pub(crate) fn turned_over(&self) -> usize {
+        self.turnover.units()
     }
 
     /// Keeps units, joined with their neighbours.
