@@ -37,6 +37,7 @@ mod class;
 mod dirty;
 mod extents;
 mod family;
+mod free_runs;
 mod heap;
 mod large;
 mod locked;
