@@ -69,6 +69,25 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Settings of a pager of its own, that pages what it is given.
+    pub fn for_areas(ram_bytes: u64, store: StorePlace, store_bytes: u64) -> Self {
+        Self {
+            ram_bytes,
+            store,
+            store_bytes,
+            commit: Commit::Lazy,
+            force: Fallbacks::default(),
+            faults: None,
+            readahead: true,
+            status: None,
+            trace: None,
+            trace_code: 0,
+            trace_callers: false,
+            trace_access: 0,
+            scope: Scope::Areas,
+        }
+    }
+
     /// The settings that the environment gives; none without `OUTCORE_RAM`.
     ///
     /// # Errors
