@@ -238,7 +238,7 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
         die("the pager thread lost its means")
     };
     let mut asked = Asked { request, file_answer };
-    live.watch.tick();
+    live.watch.begin_turn();
     let (mut finished, mut read) = (0, 0);
     loop {
         let ended = live.finish_transfers(pager, FEW);
@@ -264,7 +264,9 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
     // The disk works while frames are found.
     live.submit();
     let mut acted = finished + read > 0;
+    let next_sample = live.limits.next_sample;
     live.keep_budget(pager, false);
+    let sampled = live.limits.next_sample != next_sample;
     // A thread that can go on does so first, while there are frames for it.
     if !(live.steering.holds_somebody_up() && pager.reclaim_can_wait()) {
         acted |= live.reclaim(pager);
@@ -276,7 +278,10 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
         acted |= live.go_on_populating(pager);
     }
     live.submit();
-    live.publish(pager);
+    // Otherwise the numbers are what they were.
+    if acted || sampled || live.watch.is_drawing() {
+        live.publish(pager);
+    }
     acted
 }
 
@@ -475,7 +480,7 @@ impl Live {
 
     /// Writes the numbers for whoever watches.
     fn publish(&mut self, pager: &Pager) {
-        let Some(record) = self.voice.record() else { return };
+        let Some(record) = self.voice.record().filter(|_| self.watch.counted) else { return };
         let c = pager.counters();
         let t = &mut self.tally;
         t.peak_touched = t.peak_touched.max(pager.pages_touched());

@@ -64,6 +64,8 @@ pub struct Settings {
     pub trace_callers: bool,
     /// References to one page in so many are traced; 0: none.
     pub trace_access: u32,
+    /// Whether numbers are kept for people; without them, what they cost can be measured.
+    pub counted: bool,
     /// Whose memory is paged.
     pub scope: Scope,
 }
@@ -84,6 +86,7 @@ impl Settings {
             trace_code: 0,
             trace_callers: false,
             trace_access: 0,
+            counted: true,
             scope: Scope::Areas,
         }
     }
@@ -134,6 +137,7 @@ impl Settings {
             trace_code: number("OUTCORE_TRACE_CODE")?,
             trace_callers: text("OUTCORE_TRACE_CALLERS").as_deref() == Some("on"),
             trace_access: number("OUTCORE_TRACE_ACCESS")?,
+            counted: text("OUTCORE_COUNTERS").as_deref() != Some("off"),
             scope: Scope::Process,
         }))
     }

@@ -114,7 +114,7 @@ impl Picture for Bars {
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
+            .position(SeriesLabelPosition::LowerRight)
             .margin(12)
             .background_style(WHITE.mix(0.85))
             .border_style(FAINT)
