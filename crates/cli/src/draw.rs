@@ -2,6 +2,7 @@
 
 mod bars;
 mod canvas;
+mod chart;
 mod curves;
 mod heat;
 mod output;
