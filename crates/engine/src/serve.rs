@@ -345,7 +345,7 @@ impl Live {
             read += self.read_view_faults(events, faults);
         }
         if asked.request.is_some() || self.bell_is_watched {
-            self.answer_bell(engine, pager, asked, events);
+            read += self.answer_bell(engine, pager, asked, events);
         }
         for page in faults.iter().copied() {
             self.resolve(pager, page);
@@ -429,14 +429,17 @@ impl Live {
         let _ = self.arena.wake(start, end - start);
     }
 
+    /// Does what program threads have asked for; how many.
     fn answer_bell(
         &mut self,
         engine: &Engine,
         pager: &mut Pager,
         asked: &mut Asked<'_>,
         events: &mut EventBuffer,
-    ) {
+    ) -> usize {
+        let mut answered = 0;
         while let Ok(1..) = self.bell.read_events(events) {
+            answered += 1;
             if matches!(events.take(0), Event::Fork(_)) {
                 self.note_raw_clone();
                 continue;
@@ -464,6 +467,7 @@ impl Live {
             };
             let _ = self.bell.wake(engine.doorbell.addr(), PAGE);
         }
+        answered
     }
 
     /// Hands over what has been queued. What the kernel does not take is offered again
