@@ -222,11 +222,18 @@ impl Rerun {
 
     fn make_room(&mut self) -> bool {
         if let Parking::Pages(range) = self.pager.next_parking(1) {
-            range.pages().for_each(|page| self.pager.parked(page));
+            for page in range.pages() {
+                if self.is_resident(page) {
+                    self.pager.parked(page);
+                }
+            }
         }
-        let mut victims = Vec::with_capacity(1);
-        self.pager.next_evictions(1, &mut victims);
-        let Some(frame) = victims.pop() else { return false };
+        let mut victims = Vec::with_capacity(MOST_VICTIMS);
+        self.pager.next_evictions(MOST_VICTIMS as u32, &mut victims);
+        // What is still being read ahead is in the list, too.
+        let parked =
+            |frame: &FrameNo| matches!(self.pager.state(self.pager.page_of(*frame)), State::Parked { .. });
+        let Some(frame) = victims.into_iter().find(parked) else { return false };
         self.next_digest += 1;
         let content =
             if self.pager.known_clean(frame) { None } else { Some(Content::Digest(self.next_digest)) };
