@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use machine::replay::Rerun;
+use machine::replay::{Alone, Rerun};
 use trace::{Event, Header, Reader, Writer};
 
 /// Larger areas take memory, not other paths.
@@ -20,8 +20,12 @@ fuzz_target!(|bytes: &[u8]| {
     file.extend_from_slice(bytes);
     let Ok(mut reader) = Reader::open(&file[..]) else { return };
     let mut rerun = Rerun::new(reader.header());
+    let mut alone = Alone::new(reader.header());
     while let Some(block) = reader.next_block() {
-        block.events().map(|stamped| stamped.event).filter(is_small).for_each(|event| rerun.apply(&event));
+        block.events().map(|stamped| stamped.event).filter(is_small).for_each(|event| {
+            rerun.apply(&event);
+            alone.apply(&event);
+        });
     }
 });
 

@@ -4,18 +4,17 @@
 mod blocks;
 mod cold;
 mod device;
-mod faults;
+mod fault_rows;
 mod fit;
 mod malloc;
-mod memory;
 mod mmap;
-mod numbers;
 mod phase;
 mod sort;
 mod sparse;
 mod swap;
 
 use clap::{Parser, Subcommand};
+use measure::{memory, numbers};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -89,7 +88,7 @@ fn main() -> ExitCode {
             fit::run(mib);
             Ok(())
         }
-        Program::Faults { mib } => faults::run(mib),
+        Program::Faults { mib } => fault_rows::run(mib),
         Program::Sparse { gib } => sparse::run(gib),
         Program::Cold { mib, touches } => {
             cold::run(mib, touches);

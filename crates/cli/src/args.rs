@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::bench::BenchVerb;
 use crate::image::ImageVerb;
 use crate::machine::MachineVerb;
 use crate::trace_verbs::TraceVerb;
@@ -49,6 +50,9 @@ pub(crate) enum Verb {
     /// The pager on a simulated computer, to watch, check and measure it
     #[command(subcommand)]
     Machine(MachineVerb),
+    /// Measure what things cost on this machine
+    #[command(subcommand)]
+    Bench(BenchVerb),
     /// Arenas in files: what is in an image, and whether it is sound
     #[command(subcommand)]
     Image(ImageVerb),

@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 mod args;
+mod bench;
 mod budget;
 mod cgroup;
 mod doctor;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Ok(args::Verb::Mrc(options)) => mrc::mrc(&options),
         Ok(args::Verb::Trace(verb)) => trace_verbs::trace(&verb),
         Ok(args::Verb::Machine(verb)) => machine::machine(&verb),
+        Ok(args::Verb::Bench(verb)) => bench::bench(&verb),
         Ok(args::Verb::Image(verb)) => image::image(&verb),
         Err(usage) => return args::answer(&usage),
     };

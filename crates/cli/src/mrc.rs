@@ -1,6 +1,6 @@
 //! `outcore mrc`: how much memory a program needs.
 
-use crate::draw::{Curves, Line, Mark, on_terminal, png, svg};
+use crate::draw::{Curves, Line, Mark, Output, on_terminal};
 use crate::progress::{Progress, Unit};
 use crate::size::{grouped, shown};
 use crate::touches::Touches;
@@ -10,7 +10,6 @@ use machine::curves::{Curve, Lru, Shards, Subject, simulated, sizes};
 use pager::PolicyKind;
 use serde_json::json;
 use std::fmt::Write as _;
-use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
 use trace::Source;
@@ -98,21 +97,13 @@ struct Found {
 /// # Errors
 /// The trace cannot be read, or a picture not be written.
 pub(crate) fn mrc(options: &Options) -> Result<u8, Trouble> {
-    for path in &options.output {
-        kind(path)?;
-    }
+    let outputs = options.output.iter().map(|path| Output::named(path)).collect::<Result<Vec<_>, _>>()?;
     let touches = Touches::read(&options.trace, options.pid)?;
     let found = curves(options, &touches)
         .map_err(|why| Trouble::bad_input(format!("{}: {why}", options.trace.display())))?;
     let picture = picture(&touches, &found);
-    for path in &options.output {
-        let bytes = match kind(path)? {
-            Kind::Svg => svg(&picture).map(String::into_bytes),
-            Kind::Png => png(&picture),
-        };
-        let drawn = bytes.map_err(Trouble::bad_input)?;
-        fs::write(path, drawn)
-            .map_err(|error| Trouble::bad_input(format!("{} cannot be written: {error}", path.display())))?;
+    for (path, output) in options.output.iter().zip(outputs) {
+        output.write(&picture, path)?;
     }
     let text = if options.json {
         json(options, &touches, &found)
@@ -121,22 +112,6 @@ pub(crate) fn mrc(options: &Options) -> Result<u8, Trouble> {
     };
     crate::trace_verbs::written(std::io::stdout().write_all(text.as_bytes()))?;
     Ok(crate::trace_verbs::status(touches.contents.problems))
-}
-
-enum Kind {
-    Svg,
-    Png,
-}
-
-fn kind(path: &std::path::Path) -> Result<Kind, Trouble> {
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("svg") => Ok(Kind::Svg),
-        Some("png") => Ok(Kind::Png),
-        _ => Err(Trouble::bad_input(format!(
-            "--output {}: write a name that ends with .svg or .png",
-            path.display()
-        ))),
-    }
 }
 
 /// The curve of LRU alone.

@@ -45,6 +45,16 @@ impl Progress {
         self.bar.inc(done);
     }
 
+    /// So much is done in all.
+    pub(crate) fn reached(&self, done: u64) {
+        self.bar.set_position(done);
+    }
+
+    /// Says something meanwhile, where the bar is not.
+    pub(crate) fn aside(&self, say: impl FnOnce()) {
+        self.bar.suspend(say);
+    }
+
     /// All is done: the bar goes.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use sys::histogram::Histogram;
-use sys::status::{MAGIC, MAGIC_OF_ANY_VERSION, MAX_PARTS, PartKind, Phase, Record, StatusPage, start_ticks};
+use sys::status::{
+    MAGIC, MAGIC_OF_ANY_VERSION, MAX_FAMILIES, MAX_PARTS, PartKind, Phase, Record, StatusPage, start_ticks,
+};
 
 /// The name that a status page has as a descriptor.
 const PAGE_NAME: &str = "/memfd:outcore-status";
@@ -206,12 +208,20 @@ impl Sample {
         let pid = record.pid.load(Relaxed);
         let started = record.start_ticks.load(Relaxed);
         let alive = started != 0 && start_ticks(pid) == Some(started);
-        let named = if alive { comm(pid) } else { None };
+        let named = match record.heap.load(Relaxed) {
+            0 if alive => comm(pid),
+            heap if alive => Some(format!("heap {heap}")),
+            _ => None,
+        };
         Self {
             supervisor,
             index,
             pid,
-            parent: if alive { parent(pid).unwrap_or(0) } else { 0 },
+            parent: match record.heap.load(Relaxed) {
+                0 if alive => parent(pid).unwrap_or(0),
+                0 => 0,
+                _ => pid,
+            },
             name: named.unwrap_or_else(|| "(ended)".to_owned()),
             life: if alive { Life::Alive } else { Life::Ended },
             phase: phase(record),
@@ -231,9 +241,21 @@ impl Sample {
         self.numbers.iter().find(|(other, _)| *other == name).map_or(0, |(_, value)| *value)
     }
 
+    /// Which of its process's heaps it is of; 0: of the process itself.
+    pub(crate) fn heap(&self) -> u64 {
+        self.number("heap")
+    }
+
+    /// Bytes in memory: the resident set of a process, the pages of a heap.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        if self.heap() == 0 { self.number("rss_bytes") } else { self.number("resident_pages") * 4096 }
+    }
+
     /// Whether it is the same process of the same run, later.
     pub(crate) fn follows(&self, earlier: &Self) -> bool {
-        let key = |sample: &Self| (sample.supervisor, sample.index, sample.pid, sample.number("start_ticks"));
+        let key = |sample: &Self| {
+            (sample.supervisor, sample.index, sample.pid, sample.number("start_ticks"), sample.heap())
+        };
         key(self) == key(earlier)
     }
 
@@ -290,9 +312,11 @@ impl Sample {
             Detail::There(record) => record,
             Detail::Known(_, parts, _) => return parts.clone(),
         };
-        let valid = (record.parts.load(Relaxed) as usize).min(MAX_PARTS);
-        let mut parts: Vec<PartSample> = record.part[..valid]
+        let families = (record.families.load(Relaxed) as usize).min(MAX_FAMILIES);
+        let areas = (record.parts.load(Relaxed) as usize).min(MAX_PARTS - families);
+        let mut parts: Vec<PartSample> = record.part[..areas]
             .iter()
+            .chain(&record.part[MAX_PARTS - families..])
             .map(|part| {
                 let family = part.kind.load(Relaxed) == PartKind::Family as u32;
                 let len = part.name_len.load(Relaxed) as usize;

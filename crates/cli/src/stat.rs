@@ -74,7 +74,7 @@ pub(crate) fn stat(options: &Options) -> Result<u8, Trouble> {
                 return Err(Trouble::bad_input(why_not(pid, &runs.closed)));
             }
             if round == 0 && options.interval.is_none() {
-                samples.last().into_iter().for_each(Sample::wait_for_map);
+                its_own(&samples).iter().for_each(|sample| sample.wait_for_map());
             }
             if round > 0 && samples.iter().all(|sample| sample.life == Life::Ended) {
                 say(&format!("process {pid} has ended"));
@@ -83,8 +83,8 @@ pub(crate) fn stat(options: &Options) -> Result<u8, Trouble> {
         }
         let text = if options.json {
             format!("{}\n", Value::Array(samples.iter().map(all_numbers).collect()))
-        } else if let (Some(_), None, [.., sample]) = (pid, options.interval, samples.as_slice()) {
-            about(sample)
+        } else if pid.is_some() && options.interval.is_none() {
+            its_own(&samples).into_iter().map(about).collect::<Vec<_>>().join("\n")
         } else {
             lines(&samples, &before, round == 0)
         };
@@ -100,6 +100,15 @@ pub(crate) fn stat(options: &Options) -> Result<u8, Trouble> {
         before = samples;
         std::thread::sleep(Duration::from_secs_f64(interval));
     }
+}
+
+/// Of a process's records the last, which is true, and those of its heaps.
+fn its_own(samples: &[Sample]) -> Vec<&Sample> {
+    let last = samples.iter().rev().find(|sample| sample.heap() == 0).or(samples.last());
+    let heaps = samples.iter().filter(|sample| {
+        sample.heap() != 0 && last.is_some_and(|last| last.pid == sample.pid && last.heap() == 0)
+    });
+    last.into_iter().chain(heaps).collect()
 }
 
 /// Every process in a line; those of ended ones only in the first round.
@@ -134,7 +143,7 @@ fn lines(samples: &[Sample], before: &[Sample], first: bool) -> String {
             state_word(sample),
             shown(sample.number("budget_bytes")),
             shown(sample.number("heap_bytes")),
-            shown(sample.number("rss_bytes")),
+            shown(sample.resident_bytes()),
             grouped(count("minor_faults")),
             grouped(count("major_faults")),
             share
@@ -203,9 +212,13 @@ fn about(sample: &Sample) -> String {
     let frames = u64::from(sample.number("resident_pages") > 0);
     let resident =
         sample.number("resident_pages").saturating_sub(sample.number("parked_pages")) * 4096 * frames;
+    let resident_set = match sample.heap() {
+        0 => format!("{}, at most {}", size("rss_bytes"), size("peak_rss_bytes")),
+        _ => "in that of its process".to_owned(),
+    };
     for (name, value) in [
         ("budget", format!("{}, of it frames {}", size("budget_bytes"), pages("frames"))),
-        ("resident set", format!("{}, at most {}", size("rss_bytes"), size("peak_rss_bytes"))),
+        ("resident set", resident_set),
         ("paged heap", format!("{}, at most {}", size("heap_bytes"), size("peak_heap_bytes"))),
         (
             "of it",

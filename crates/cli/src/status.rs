@@ -32,7 +32,7 @@ impl Status {
 
     /// The processes that loaded the library, in the order in which they started.
     pub(crate) fn records(&self) -> impl Iterator<Item = &'static Record> + use<> {
-        self.watcher().records()
+        self.watcher().records().filter(|record| record.heap.load(Relaxed) == 0)
     }
 
     /// The same for another thread.
@@ -58,7 +58,7 @@ impl Watcher {
         Self { page }
     }
 
-    /// The processes that loaded the library, in the order in which they started.
+    /// The processes that loaded the library, and their heaps, in the order in which they started.
     pub(crate) fn records(self) -> impl Iterator<Item = &'static Record> + use<> {
         let claimed = usize::try_from(self.page.claimed.load(Relaxed)).unwrap_or(MAX_RECORDS);
         self.page.records.iter().take(claimed).filter(|record| phase(record) != Phase::Free)

@@ -138,7 +138,7 @@ impl Top {
             Order::Tree | Order::Name => 0.0,
             Order::Budget => number(row, "budget_bytes"),
             Order::Heap => number(row, "heap_bytes"),
-            Order::Resident => number(row, "rss_bytes"),
+            Order::Resident => row.sample.resident_bytes() as f64,
             Order::Minor => row.minor,
             Order::Major => row.major,
             Order::Waiting => row.waiting,
@@ -208,11 +208,15 @@ fn tree<'a>(samples: &[&'a Sample]) -> Vec<(&'a Sample, usize)> {
                 continue;
             }
             found.push((sample, depth));
-            add(samples, sample.pid, depth + 1, found);
+            if sample.heap() == 0 {
+                add(samples, sample.pid, depth + 1, found);
+            }
         }
     }
     let mut found = Vec::new();
-    let is_root = |sample: &&&Sample| samples.iter().all(|other| other.pid != sample.parent);
+    // A heap is below its process, not below itself.
+    let is_root =
+        |sample: &&&Sample| samples.iter().all(|other| other.pid != sample.parent || other.heap() != 0);
     for root in samples.iter().filter(is_root) {
         if !found.iter().any(|(other, _): &(&Sample, usize)| std::ptr::eq(*other, *root)) {
             found.push((*root, 0));

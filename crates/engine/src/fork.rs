@@ -156,6 +156,11 @@ impl Core {
             die("slots of a store that is not shared cannot be bequeathed");
         }
         live.tally.forks += 1;
+        // Under the core's lock, as the pager would; it may have nothing more to write for a while.
+        live.voice
+            .record()
+            .into_iter()
+            .for_each(|record| record.forked_children.store(live.tally.forks, Ordering::Relaxed));
         live.has_relatives = true;
         Ok(Will { inbox, sent: live.sent(), heir: Kin { member, ..kin } })
     }

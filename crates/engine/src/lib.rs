@@ -23,6 +23,7 @@ mod core;
 mod engine;
 mod error;
 mod evict;
+mod families;
 mod features;
 mod files;
 mod fill;
@@ -55,7 +56,7 @@ pub use fork::{ForkGuard, Preparation};
 pub use instance::{Instance, Snapshot};
 pub use pager::{Commit, Counters, Inherit, Pattern, Rights};
 pub use settings::{Fallbacks, Scope, Settings, StorePlace};
-pub use unused::{KnowsUnused, know_unused};
+pub use unused::{FamilyPart, KnowsUnused, know_unused};
 
 /// Bytes in a page.
 pub const PAGE: usize = 4096;

@@ -259,7 +259,7 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
         die("the pager thread lost its means")
     };
     let mut asked = Asked { request, file_answer };
-    live.watch.tick();
+    live.watch.begin_turn();
     let (mut finished, mut read) = (0, 0);
     loop {
         let ended = live.finish_transfers(pager, FEW);
@@ -285,7 +285,9 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
     // The disk works while frames are found.
     live.submit();
     let mut acted = finished + read > 0;
+    let next_sample = live.limits.next_sample;
     live.keep_budget(pager, false);
+    let sampled = live.limits.next_sample != next_sample;
     // A thread that can go on does so first, while there are frames for it.
     if !(live.steering.holds_somebody_up() && pager.reclaim_can_wait()) {
         acted |= live.reclaim(pager);
@@ -297,7 +299,10 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
         acted |= live.go_on_populating(pager);
     }
     live.submit();
-    live.publish(pager);
+    // Otherwise the numbers are what they were.
+    if acted || sampled || live.watch.is_drawing() {
+        live.publish(pager);
+    }
     acted
 }
 
@@ -348,7 +353,7 @@ impl Live {
             read += self.read_view_faults(events, faults);
         }
         if asked.request.is_some() || self.bell_is_watched {
-            self.answer_bell(engine, pager, asked, events);
+            read += self.answer_bell(engine, pager, asked, events);
         }
         for page in faults.iter().copied() {
             self.resolve(pager, page);
@@ -432,14 +437,17 @@ impl Live {
         let _ = self.arena.wake(start, end - start);
     }
 
+    /// Does what program threads have asked for; how many.
     fn answer_bell(
         &mut self,
         engine: &Engine,
         pager: &mut Pager,
         asked: &mut Asked<'_>,
         events: &mut EventBuffer,
-    ) {
+    ) -> usize {
+        let mut answered = 0;
         while let Ok(1..) = self.bell.read_events(events) {
+            answered += 1;
             if matches!(events.take(0), Event::Fork(_)) {
                 self.note_raw_clone();
                 continue;
@@ -467,6 +475,7 @@ impl Live {
             };
             let _ = self.bell.wake(engine.doorbell.addr(), PAGE);
         }
+        answered
     }
 
     /// Hands over what has been queued. What the kernel does not take is offered again
@@ -496,7 +505,7 @@ impl Live {
 
     /// Writes the numbers for whoever watches.
     fn publish(&mut self, pager: &Pager) {
-        let Some(record) = self.voice.record() else { return };
+        let Some(record) = self.voice.record().filter(|_| self.watch.counted) else { return };
         let c = pager.counters();
         let t = &mut self.tally;
         t.peak_touched = t.peak_touched.max(pager.pages_touched());

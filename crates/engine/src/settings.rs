@@ -64,11 +64,33 @@ pub struct Settings {
     pub trace_callers: bool,
     /// References to one page in so many are traced; 0: none.
     pub trace_access: u32,
+    /// Whether numbers are kept for people; without them, what they cost can be measured.
+    pub counted: bool,
     /// Whose memory is paged.
     pub scope: Scope,
 }
 
 impl Settings {
+    /// Settings of a pager of its own, that pages what it is given.
+    pub fn for_areas(ram_bytes: u64, store: StorePlace, store_bytes: u64) -> Self {
+        Self {
+            ram_bytes,
+            store,
+            store_bytes,
+            commit: Commit::Lazy,
+            force: Fallbacks::default(),
+            faults: None,
+            readahead: true,
+            status: None,
+            trace: None,
+            trace_code: 0,
+            trace_callers: false,
+            trace_access: 0,
+            counted: true,
+            scope: Scope::Areas,
+        }
+    }
+
     /// The settings that the environment gives; none without `OUTCORE_RAM`.
     ///
     /// # Errors
@@ -115,6 +137,7 @@ impl Settings {
             trace_code: number("OUTCORE_TRACE_CODE")?,
             trace_callers: text("OUTCORE_TRACE_CALLERS").as_deref() == Some("on"),
             trace_access: number("OUTCORE_TRACE_ACCESS")?,
+            counted: text("OUTCORE_COUNTERS").as_deref() != Some("off"),
             scope: Scope::Process,
         }))
     }

@@ -22,6 +22,31 @@ pub trait KnowsUnused: Send + Sync {
     /// Whether nothing in use lies in the page at this address; on the terms of
     /// [`know_unused`].
     fn is_unused(&self, addr: usize) -> bool;
+
+    /// Tells of the page family of this number, from 1 on, on the same terms: its name, and
+    /// then its pages, or nothing if it is just being changed. Whether there is one.
+    fn family(&self, _number: u32, _tell: &mut dyn FnMut(FamilyPart<'_>)) -> bool {
+        false
+    }
+}
+
+/// Something about a page family.
+#[derive(Clone, Copy, Debug)]
+pub enum FamilyPart<'a> {
+    /// Comes first.
+    Named {
+        /// Its name.
+        name: &'a str,
+        /// Bytes that its objects take.
+        used_bytes: usize,
+    },
+    /// Pages that it holds.
+    Pages {
+        /// Where they begin.
+        addr: usize,
+        /// Their bytes.
+        len: usize,
+    },
 }
 
 /// Whom an engine asks: one of its own, or who was named for the process.

@@ -4,8 +4,8 @@
 
 use crate::engine::record;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::Arc;
-use sys::status::Record;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use sys::status::{Phase, Record, StatusPage};
 
 /// The pager's threads have the program's standard error.
 static IS_HEARD: AtomicBool = AtomicBool::new(false);
@@ -38,19 +38,50 @@ const MOST: u32 = 16;
 /// What an instance tells its program.
 #[derive(Debug)]
 pub(crate) struct Told {
-    record: Record,
+    record: Numbers,
     cries: AtomicU32,
 }
+
+/// Where an instance's numbers are.
+#[derive(Debug)]
+enum Numbers {
+    /// On the status page of the run that the program belongs to, for everybody.
+    Shared(&'static Record),
+    /// Here, for the program alone.
+    Own(Box<Record>),
+}
+
+/// The status page of `outcore run`, if that runs this program.
+fn page() -> Option<&'static StatusPage> {
+    static PAGE: OnceLock<Option<&StatusPage>> = OnceLock::new();
+    *PAGE.get_or_init(|| StatusPage::open(std::env::var_os("OUTCORE_STATUS")?.as_ref()))
+}
+
+/// Instances that this process has begun so far. Held while one gets its record.
+static BEGUN: Mutex<u64> = Mutex::new(0);
 
 impl Told {
     /// Nothing yet.
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { record: Record::new(), cries: AtomicU32::new(0) })
+        let mut begun = BEGUN.lock().unwrap_or_else(PoisonError::into_inner);
+        *begun += 1;
+        let shared = page().and_then(|page| page.claim_heap(std::process::id(), *begun));
+        let record = shared.map_or_else(|| Numbers::Own(Box::default()), Numbers::Shared);
+        Arc::new(Self { record, cries: AtomicU32::new(0) })
     }
 
     /// The numbers, and the first message.
     pub(crate) fn record(&self) -> &Record {
-        &self.record
+        match &self.record {
+            Numbers::Shared(record) => record,
+            Numbers::Own(record) => record,
+        }
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.record().phase.store(Phase::Free as u32, Ordering::Release);
     }
 }
 

@@ -1,13 +1,14 @@
 //! What is measured for people: how long threads wait, what is where, and which code faults.
 //!
 //! All of it goes to this process's record on the status page, and to its trace if there is one.
-//! A fault costs two readings of the clock and a few stores. The map of what is paged is
+//! A fault costs two readings of the clock and some stores; turns without anything to do cost nothing. The map of what is paged is
 //! drawn a piece at a time, while somebody looks.
 
 use crate::assistant::Found;
 use crate::callers;
 use crate::core::{Live, Mechanism, addr_of};
 use crate::engine::program;
+use crate::families;
 use crate::recorder::{Recorder, now_ns};
 use crate::settings::Settings;
 use crate::voice::Voice;
@@ -17,7 +18,7 @@ use rustix::fs::{Mode, OFlags};
 use std::collections::VecDeque;
 use std::io::Write as _;
 use std::time::Duration;
-use sys::status::{Cell, MAP_CELLS, MAX_PARTS, Part, PartKind, Record};
+use sys::status::{Cell, MAP_CELLS, MAX_FAMILIES, MAX_PARTS, Part, PartKind, Record};
 use trace::{Fate, Gone, Outcome};
 
 /// Faults that are waited for at once; of more, the time is not taken.
@@ -63,9 +64,13 @@ struct Code {
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) recorder: Recorder,
+    /// Whether anything is measured at all.
+    pub(crate) counted: bool,
     voice: Voice,
     waiting: VecDeque<Waiting>,
     now: u64,
+    /// The clock has not been read in this turn.
+    is_stale: bool,
     /// The counters at the last touch, which tell what became of the next.
     majors: u64,
     rescues: u64,
@@ -96,6 +101,8 @@ struct Draw {
     cell: usize,
     pages_a_cell: u64,
     under_way: bool,
+    /// The page family that is drawn next, once the areas are.
+    family: Option<u32>,
 }
 
 /// Whether references to `page` are sampled where one page in `one_in` is: a hash of its number decides
@@ -106,7 +113,7 @@ fn is_sampled(page: PageNo, one_in: u32) -> bool {
 
 impl Watch {
     pub(crate) fn new(settings: &Settings, voice: Voice) -> Self {
-        // An instance has no record on the page, and so no ring.
+        // What an instance does is in no trace.
         let recorder = match voice {
             Voice::Process => Recorder::open(settings),
             Voice::Instance(_) => Recorder::default(),
@@ -116,6 +123,7 @@ impl Watch {
         Self {
             waiting: VecDeque::with_capacity(MOST_WAITING),
             now: now_ns(),
+            is_stale: true,
             majors: 0,
             rescues: 0,
             peak_transfers: 0,
@@ -129,6 +137,7 @@ impl Watch {
             access_one_in,
             sampled: VecDeque::with_capacity(if access_one_in > 0 { 1 << 16 } else { 0 }),
             next_sample: 0,
+            counted: settings.counted || recorder.is_open(),
             recorder,
             voice,
         }
@@ -142,10 +151,34 @@ impl Watch {
         }
     }
 
+    /// A turn begins: what happens in it happens now. Most turns find nothing to do, so the clock is read when
+    /// something does happen, or for a trace.
+    pub(crate) fn begin_turn(&mut self) {
+        self.is_stale = true;
+        if self.recorder.is_open() {
+            self.tick();
+        }
+    }
+
+    /// Reads the clock, the first time in a turn.
+    fn stamp(&mut self) {
+        if self.is_stale {
+            self.tick();
+        }
+    }
+
     /// Reads the clock.
     pub(crate) fn tick(&mut self) {
-        self.now = now_ns();
-        self.recorder.at(self.now);
+        if self.counted {
+            self.now = now_ns();
+            self.recorder.at(self.now);
+            self.is_stale = false;
+        }
+    }
+
+    /// Whether a map is being drawn, which goes on with every turn.
+    pub(crate) fn is_drawing(&self) -> bool {
+        self.draw.under_way || self.draw.family.is_some()
     }
 
     /// Whether the pager thread should not sleep for long.
@@ -155,6 +188,10 @@ impl Watch {
 
     /// A thread waits for `page`.
     pub(crate) fn faulted(&mut self, pager: &Pager, page: PageNo, thread: u32) {
+        if !self.counted {
+            return;
+        }
+        self.stamp();
         if self.waiting.len() < MOST_WAITING {
             self.waiting.push_back(Waiting { page, thread, since: self.now, told: false });
         }
@@ -216,6 +253,9 @@ impl Watch {
 
     /// A page that was waited for has come.
     pub(crate) fn arrived(&mut self, page: PageNo) {
+        if self.waiting.is_empty() {
+            return;
+        }
         let now = now_ns();
         self.end_waits(page, |record, since| record.stall_ns_each.add(now.saturating_sub(since)));
     }
@@ -277,11 +317,17 @@ impl Watch {
 
     /// A read has ended.
     pub(crate) fn read_took(&self, took: Duration) {
+        if !self.counted {
+            return;
+        }
         self.voice.record().into_iter().for_each(|record| record.read_ns.add(took.as_nanos() as u64));
     }
 
     /// A write has ended.
     pub(crate) fn write_took(&self, took: Duration) {
+        if !self.counted {
+            return;
+        }
         self.voice.record().into_iter().for_each(|record| record.write_ns.add(took.as_nanos() as u64));
     }
 
@@ -349,8 +395,9 @@ fn place_of(thread: u32) -> Option<(u64, u64)> {
 impl Live {
     /// Writes the numbers that only people want.
     pub(crate) fn publish_watch(&mut self, pager: &Pager) {
-        let Self { watch, voice, ops, .. } = self;
+        let Self { watch, voice, ops, knows, .. } = self;
         let Some(record) = voice.record() else { return };
+        watch.stamp();
         let used = u64::from(pager.frames_used());
         let transfers = ops.under_way() as u64;
         let now = watch.now;
@@ -366,7 +413,12 @@ impl Live {
         }
         let looked_at = now.saturating_sub(record.watched.load(Relaxed)) < LOOKED;
         if watch.draw.under_way {
-            watch.draw.go_on(pager, record, now);
+            watch.draw.go_on(pager, record);
+        } else if let Some(number) = watch.draw.family {
+            watch.draw.family = families::draw(pager, knows, number, record);
+            if watch.draw.family.is_none() {
+                record.drawn_ns.store(now, Relaxed);
+            }
         } else if looked_at && now.saturating_sub(record.drawn_ns.load(Relaxed)) >= DRAW_EVERY {
             watch.draw.begin(pager, record);
         }
@@ -376,13 +428,17 @@ impl Live {
     pub(crate) fn draw_at_rest(&mut self, pager: &Pager) {
         self.watch.tick();
         self.watch.recorder.pass();
-        let Self { watch, voice, .. } = self;
+        let Self { watch, voice, knows, .. } = self;
         let Some(record) = voice.record() else { return };
         if watch.draw.under_way || record.drawn_ns.load(Relaxed) < record.updated_ns.load(Relaxed) {
             watch.draw.begin(pager, record);
             while watch.draw.under_way {
-                watch.draw.go_on(pager, record, watch.now);
+                watch.draw.go_on(pager, record);
             }
+            while let Some(number) = watch.draw.family {
+                watch.draw.family = families::draw(pager, knows, number, record);
+            }
+            record.drawn_ns.store(watch.now, Relaxed);
         }
     }
 
@@ -426,14 +482,15 @@ impl Draw {
         self.pages_a_cell = total.div_ceil(MAP_CELLS as u64).max(1);
         (self.area, self.page, self.cell) = (0, 0, 0);
         self.under_way = true;
-        // The smallest of the parts that are kept gives way to a larger one.
+        // The smallest of the parts that are kept gives way to a larger one. The last places are for families.
+        let most = MAX_PARTS - record.families.load(Relaxed).min(MAX_FAMILIES as u64) as usize;
         let mut parts = 0;
         for range in &self.areas {
-            let place = if parts < MAX_PARTS {
+            let place = if parts < most {
                 parts += 1;
                 Some(&record.part[parts - 1])
             } else {
-                let smallest = record.part.iter().min_by_key(|part| part.pages.load(Relaxed));
+                let smallest = record.part[..most].iter().min_by_key(|part| part.pages.load(Relaxed));
                 smallest.filter(|part| part.pages.load(Relaxed) < range.count)
             };
             place.into_iter().for_each(|part| clear(part, *range));
@@ -442,13 +499,13 @@ impl Draw {
     }
 
     /// Draws some more.
-    fn go_on(&mut self, pager: &Pager, record: &Record, now: u64) {
+    fn go_on(&mut self, pager: &Pager, record: &Record) {
         let mut left = DRAWN_AT_ONCE;
         while left > 0 {
             let (Some(area), Some(cell)) = (self.areas.get(self.area), record.map.get(self.cell)) else {
                 record.map_cells.store(self.cell.min(MAP_CELLS) as u64, Relaxed);
-                record.drawn_ns.store(now, Relaxed);
                 self.under_way = false;
+                self.family = Some(1);
                 return;
             };
             // A cell is a part of one area, or several whole small ones.
@@ -485,7 +542,7 @@ fn clear(part: &Part, range: PageRange) {
 }
 
 /// Pages of `range` that are resident, parked and swapped.
-fn count(pager: &Pager, range: PageRange) -> [u64; 3] {
+pub(crate) fn count(pager: &Pager, range: PageRange) -> [u64; 3] {
     let mut counts = [0; 3];
     pager.for_each_touched(range, |_, state| match state {
         State::Resident { .. } | State::Filling { .. } => counts[0] += 1,

@@ -44,6 +44,7 @@ mod runs;
 mod stats;
 mod table;
 mod typed;
+mod visit;
 mod walk;
 
 pub use blocks::BlockState;
@@ -59,4 +60,5 @@ pub use owned::Owned;
 pub use report::{FamiliesReport, UsageReport};
 pub use stats::{FamilyInfo, FamilyStats};
 pub use typed::Family;
+pub use visit::Visited;
 pub use walk::{BlockInfo, PageInfo, Walk};

@@ -56,7 +56,7 @@ pub use extents::Extents;
 pub use family::{
     AllocError, BadFree, BlockInfo, BlockState, Choice, Families, FamiliesReport, Family, FamilyId,
     FamilyInfo, FamilyStats, Json, Layout, Lent, Location, ObjectCache, Options, OptionsError, Owned,
-    PageInfo, RegisterError, UsageReport, Violation, Walk,
+    PageInfo, RegisterError, UsageReport, Violation, Visited, Walk,
 };
 pub use heap::{ClassStats, FreeError, Heap, HeapStats};
 pub use source::PageSource;

@@ -4,7 +4,7 @@ use crate::heap::Heap;
 use crate::paging::Paging;
 use core::error::Error;
 use core::fmt::{self, Display, Formatter};
-use engine::{Commit, Fallbacks, OpenError, Scope, Settings, StorePlace};
+use engine::{Commit, Fallbacks, OpenError, Settings, StorePlace};
 use std::path::PathBuf;
 
 /// Where `outcore run` keeps its store, too.
@@ -36,21 +36,7 @@ pub enum BuildError {
 
 impl HeapBuilder {
     pub(crate) fn new() -> Self {
-        let settings = Settings {
-            ram_bytes: 0,
-            store: StorePlace::Directory(STORE_DIRECTORY.into()),
-            store_bytes: STORE_BYTES,
-            commit: Commit::Lazy,
-            force: Fallbacks::default(),
-            faults: None,
-            readahead: true,
-            status: None,
-            trace: None,
-            trace_code: 0,
-            trace_callers: false,
-            trace_access: 0,
-            scope: Scope::Areas,
-        };
+        let settings = Settings::for_areas(0, StorePlace::Directory(STORE_DIRECTORY.into()), STORE_BYTES);
         Self { budget: None, settings }
     }
 

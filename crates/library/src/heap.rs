@@ -10,10 +10,10 @@ use crate::paging::Paging;
 use crate::resident;
 use crate::source::Paged;
 use crate::stats::Stats;
-use ::heap::{Families, Family, FreeError, Location, RegisterError};
+use ::heap::{Families, Family, FreeError, Location, RegisterError, Visited};
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
-use engine::KnowsUnused;
+use engine::{FamilyPart, KnowsUnused};
 use std::fs::File;
 use std::sync::Arc;
 
@@ -57,9 +57,12 @@ struct Inner {
 }
 
 /// Tells the pager what is free, so that it is not written to the store.
-struct Free(NonNull<::heap::Heap<Paged>>);
+struct Free {
+    malloc: NonNull<::heap::Heap<Paged>>,
+    families: NonNull<Families<Paged>>,
+}
 
-// SAFETY: the heap is used from any thread, and there for as long as this is asked: whoever
+// SAFETY: both are used from any thread, and there for as long as this is asked: whoever
 // drops the heap has it forgotten first.
 unsafe impl Send for Free {}
 // SAFETY: as above.
@@ -68,7 +71,17 @@ unsafe impl Sync for Free {}
 impl KnowsUnused for Free {
     fn is_unused(&self, addr: usize) -> bool {
         // SAFETY: see above.
-        unsafe { self.0.as_ref() }.is_unused(addr)
+        unsafe { self.malloc.as_ref() }.is_unused(addr)
+    }
+
+    fn family(&self, number: u32, tell: &mut dyn FnMut(FamilyPart<'_>)) -> bool {
+        // SAFETY: see above.
+        unsafe { self.families.as_ref() }.visit(number, &mut |visited| {
+            tell(match visited {
+                Visited::Family { name, used_bytes } => FamilyPart::Named { name, used_bytes },
+                Visited::Pages { addr, len } => FamilyPart::Pages { addr, len },
+            });
+        })
     }
 }
 
@@ -122,7 +135,8 @@ impl Heap {
             };
             let inner = Arc::new(inner);
             // In an `Arc` it stays where it is.
-            let free = Free(NonNull::from(&inner.malloc));
+            let free =
+                Free { malloc: NonNull::from(&inner.malloc), families: NonNull::from(&inner.families) };
             inner.paging.instance().know_unused(Some(Arc::new(free)));
             Self { inner }
         })

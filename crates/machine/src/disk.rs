@@ -1,7 +1,7 @@
 //! The disk: swap slots and files, how long transfers take, and which of them fail.
 
+use crate::costs::Costs;
 use crate::files::Files;
-use crate::settings::DiskSpeed;
 use pager::space::{FileNo, Place, Transfer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -59,7 +59,7 @@ pub struct TransferError(pub String);
 pub(crate) struct Disk {
     swap: BTreeMap<u32, Vec<u8>>,
     failing: BTreeSet<(Direction, Device, u64)>,
-    speed: DiskSpeed,
+    costs: Costs,
     /// The transfers of the current operation.
     pub(crate) requests: Vec<Request>,
     /// All transfers that were made: of swap and of files, reads and writes.
@@ -67,11 +67,11 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    pub(crate) fn new(speed: DiskSpeed) -> Self {
+    pub(crate) fn new(costs: Costs) -> Self {
         Self {
             swap: BTreeMap::new(),
             failing: BTreeSet::new(),
-            speed,
+            costs,
             requests: Vec::new(),
             counts: BTreeMap::new(),
         }
@@ -125,7 +125,7 @@ impl Disk {
         }
         let begin = *now;
         let size = *moved.as_ref().unwrap_or(&0) as u64;
-        *now += self.speed.latency + size.saturating_mul(1_000_000_000) / self.speed.bandwidth.max(1);
+        *now += self.costs.transfer(size);
         let done = moved.is_ok();
         self.requests.push(Request { direction, device, block, begin, end: *now, done });
         if done {

@@ -18,6 +18,7 @@ pub mod log;
 pub mod replay;
 pub mod script;
 
+mod costs;
 mod disk;
 mod dump;
 mod elf;
@@ -32,11 +33,12 @@ mod stats;
 mod view;
 mod watch;
 
+pub use costs::Costs;
 pub use disk::{Device, Direction, Request, TransferError};
 pub use elf::{Image, ImageError, Segment};
 pub use machine::{AccessError, ExecError, FaultFailure, Machine, MachineError, Mmap, MmapSource, NoProcess};
 pub use outcome::{Outcome, PageName, PteLine, Ret};
 pub use run::{Ran, Runner};
-pub use settings::{DiskSpeed, Settings, Writeback};
+pub use settings::{Settings, Writeback};
 pub use stats::{KindCounts, Stats};
 pub use view::{FrameUse, FrameView, SlotView, TransferView, View};

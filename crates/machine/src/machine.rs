@@ -26,8 +26,6 @@ use std::collections::BTreeMap;
 
 /// Nanoseconds of an access that hits.
 const HIT_TIME: u64 = 1;
-/// Nanoseconds of a fault, its transfers not counted.
-const FAULT_TIME: u64 = 1_000;
 
 /// A simulated computer. See the crate's page.
 #[derive(Debug)]
@@ -89,7 +87,7 @@ impl Machine {
             order,
             spaces: Spaces::new(config, policy),
             memory: Memory::new(settings.frames as usize, page_size),
-            disk: Disk::new(settings.disk),
+            disk: Disk::new(settings.costs),
             files: Files::new(settings.files.clone()),
             tables: BTreeMap::new(),
             current: None,

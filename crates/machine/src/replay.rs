@@ -6,12 +6,15 @@
 //! reference would tell them. All frames hold pages (none is pinned), misses include first
 //! touches, and the clock takes what comes in for unreferenced.
 
+mod alone;
+mod deeds;
 mod format;
 mod grid;
 mod own;
 mod rerun;
 mod trace;
 
+pub use alone::Alone;
 pub use format::{Format, TraceError};
 pub use grid::{Row, grid, grid_telling};
 pub use own::{FEWEST_FRAMES, Own, own};

@@ -1,5 +1,6 @@
 //! What a machine is built from.
 
+use crate::costs::Costs;
 use pager::space::{MAX_SPACE_PAGES, StackRule, USER_END};
 use pager::{Commit, PolicyKind};
 use std::path::PathBuf;
@@ -36,27 +37,11 @@ pub struct Settings {
     pub stack: StackRule,
     /// The directory whose files can be mapped.
     pub files: PathBuf,
-    /// How fast the disk is.
-    pub disk: DiskSpeed,
+    /// What things take in virtual time.
+    pub costs: Costs,
     /// Whether [`View`](crate::View)s show in which order pages are to leave, which makes every
     /// fault cost as much as there are frames.
     pub watched: bool,
-}
-
-/// How long the disk takes.
-#[derive(Clone, Copy, Debug)]
-pub struct DiskSpeed {
-    /// Nanoseconds until the first byte.
-    pub latency: u64,
-    /// Bytes in a second after it.
-    pub bandwidth: u64,
-}
-
-impl Default for DiskSpeed {
-    /// A solid-state disk: 100 µs, 500 MB a second.
-    fn default() -> Self {
-        Self { latency: 100_000, bandwidth: 500_000_000 }
-    }
 }
 
 impl Default for Settings {
@@ -72,7 +57,7 @@ impl Default for Settings {
             writeback: Writeback::Exit,
             stack: StackRule::default(),
             files: PathBuf::from("."),
-            disk: DiskSpeed::default(),
+            costs: Costs::default(),
             watched: false,
         }
     }
@@ -113,6 +98,7 @@ impl Settings {
                 "an arena of {pages} pages: at most {MAX_SPACE_PAGES} are possible; use larger pages"
             ));
         }
+        self.costs.check()?;
         if !base.is_multiple_of(page_size) || base == 0 {
             return Err(format!(
                 "an arena at {base:#x}: write a multiple of the page size, {page_size}, above 0"
@@ -150,6 +136,7 @@ mod tests {
         wrong(&|s| s.arena = 65537, "65537");
         wrong(&|s| s.arena = 1 << 46, "1073741824 pages");
         wrong(&|s| s.base = 0x600_0001, "0x6000001");
+        wrong(&|s| s.costs.copy = 1 << 40, "1099511627776 ns");
         wrong(&|s| s.base = u64::MAX - 65535, "0xffffffffffff0000");
         for page_size in [512, 4096, 1 << 20] {
             assert_eq!(Settings { page_size, ..Settings::default() }.check(), Ok(()));

@@ -56,6 +56,11 @@ impl SharedHistogram {
         self.sum.store(self.sum.load(Relaxed).wrapping_add(value), Relaxed);
     }
 
+    /// Forgets all.
+    pub fn clear(&self) {
+        self.buckets.iter().chain([&self.sum]).for_each(|number| number.store(0, Relaxed));
+    }
+
     /// What it holds now.
     pub fn read(&self) -> Histogram {
         let buckets = self.buckets.iter().map(|bucket| bucket.load(Relaxed)).collect();

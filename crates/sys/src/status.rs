@@ -14,7 +14,9 @@
 
 use crate::histogram::SharedHistogram;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicU8, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 use rustix::fd::AsFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -22,7 +24,7 @@ use rustix::mm::{MapFlags, ProtFlags};
 use std::path::Path;
 
 /// Marks a status page, and its layout's version in the last two digits.
-pub const MAGIC: u64 = 0x4f55_5443_4f52_4502;
+pub const MAGIC: u64 = 0x4f55_5443_4f52_4503;
 
 /// What all versions of [`MAGIC`] have in common.
 pub const MAGIC_OF_ANY_VERSION: u64 = MAGIC >> 8;
@@ -38,6 +40,9 @@ pub const MAP_CELLS: usize = 1024;
 
 /// Areas and families that are told apart.
 pub const MAX_PARTS: usize = 32;
+
+/// Of these, places for families: the last ones, from the end.
+pub const MAX_FAMILIES: usize = 16;
 
 /// Bytes of a part's name.
 pub const NAME_BYTES: usize = 32;
@@ -102,7 +107,7 @@ macro_rules! record {
             pub write_ns: SharedHistogram,
             /// What is paged, in order of address. Valid up to `map_cells`.
             pub map: [Cell; MAP_CELLS],
-            /// The largest areas, and families. Valid up to `parts`.
+            /// The largest areas, valid up to `parts`; from the end, families, as many as `families` says.
             pub part: [Part; MAX_PARTS],
             /// Code that faults, in no order; unused ones are 0.
             pub hot: [Hot; MAX_HOT],
@@ -126,6 +131,17 @@ macro_rules! record {
                     part: [const { Part::new() }; MAX_PARTS],
                     hot: [const { Hot { code: AtomicU64::new(0), count: AtomicU64::new(0) } }; MAX_HOT],
                 }
+            }
+
+            /// As it is when nobody has it, but for its process.
+            fn clear(&self) {
+                $(self.$name.store(0, Relaxed);)*
+                self.message_len.store(0, Relaxed);
+                self.degraded.store(0, Relaxed);
+                for histogram in [&self.minor_fault_ns, &self.stall_ns_each, &self.read_ns, &self.write_ns] {
+                    histogram.clear();
+                }
+                self.hot.iter().for_each(|hot| hot.code.store(0, Relaxed));
             }
 
             /// Every number by name, in declaration order.
@@ -219,8 +235,12 @@ record! {
     drawn_ns,
     /// Cells of the map that are valid.
     map_cells,
-    /// Parts that are valid.
+    /// Areas that are valid.
     parts,
+    /// Families that are valid.
+    families,
+    /// Which of its process's heaps it is of, from 1 on; 0: of the process itself.
+    heap,
     /// Faults whose code address was looked up.
     hot_samples,
 }
@@ -288,6 +308,24 @@ pub struct Part {
 }
 
 impl Part {
+    /// Makes it a family's.
+    pub fn set_family(&self, name: &str, used_bytes: u64, pages: u64, states: [u64; 3]) {
+        let mut len = name.len().min(NAME_BYTES);
+        while !name.is_char_boundary(len) {
+            len -= 1;
+        }
+        self.kind.store(PartKind::Family as u32, Relaxed);
+        for (cell, byte) in self.name.iter().zip(&name.as_bytes()[..len]) {
+            cell.store(*byte, Relaxed);
+        }
+        self.name_len.store(len as u32, Relaxed);
+        self.used_bytes.store(used_bytes, Relaxed);
+        self.pages.store(pages, Relaxed);
+        for (number, count) in [&self.resident, &self.parked, &self.swapped].into_iter().zip(states) {
+            number.store(count, Relaxed);
+        }
+    }
+
     const fn new() -> Self {
         Self {
             kind: AtomicU32::new(0),
@@ -368,11 +406,43 @@ impl StatusPage {
         Self::map(file).ok().filter(|page| page.magic.load(Acquire) == MAGIC)
     }
 
-    /// The last record of process `pid`.
-    pub fn find(&self, pid: u32) -> Option<&Record> {
+    /// Records that somebody has or had.
+    fn claimed(&self) -> &[Record] {
         let claimed = usize::try_from(self.claimed.load(Relaxed)).unwrap_or(MAX_RECORDS);
-        let records = &self.records[..claimed.min(MAX_RECORDS)];
-        records.iter().rev().find(|record| record.pid.load(Relaxed) == pid)
+        &self.records[..claimed.min(MAX_RECORDS)]
+    }
+
+    /// The last record of process `pid`; those of its heaps aside.
+    pub fn find(&self, pid: u32) -> Option<&Record> {
+        let is_its = |record: &Record| record.pid.load(Relaxed) == pid && record.heap.load(Relaxed) == 0;
+        self.claimed().iter().rev().find(|record| is_its(record))
+    }
+
+    /// The records of process `pid`'s heaps.
+    fn heaps_of(&self, pid: u32) -> impl Iterator<Item = &Record> {
+        let is_its =
+            move |record: &&Record| record.pid.load(Relaxed) == pid && record.heap.load(Relaxed) != 0;
+        self.claimed().iter().filter(is_its)
+    }
+
+    /// A record for the heap of number `heap`, not 0, of process `pid`: one that another heap of
+    /// that process has given back, or the next free one. None when all are taken. Two
+    /// threads do not call this at once.
+    pub fn claim_heap(&self, pid: u32, heap: u64) -> Option<&Record> {
+        let is_free = |record: &&Record| record.phase.load(Acquire) == Phase::Free as u32;
+        let record = match self.heaps_of(pid).find(is_free) {
+            Some(record) => record,
+            None => {
+                let index = usize::try_from(self.claimed.fetch_add(1, Relaxed)).ok()?;
+                self.records.get(index)?
+            }
+        };
+        record.clear();
+        record.heap.store(heap, Relaxed);
+        record.pid.store(pid, Relaxed);
+        record.start_ticks.store(start_ticks(pid).unwrap_or(0), Relaxed);
+        record.phase.store(Phase::Dormant as u32, Release);
+        Some(record)
     }
 
     /// A record for process `pid`: the next free one, or that of the program which it
@@ -380,6 +450,8 @@ impl StatusPage {
     /// taken. Others are not reused within a run, so that a report can name processes
     /// that have ended.
     pub fn claim(&self, pid: u32) -> Option<&Record> {
+        // The program before had heaps, this one has none.
+        self.heaps_of(pid).for_each(|record| record.phase.store(Phase::Free as u32, Release));
         let before = self.find(pid).filter(|record| {
             matches!(Phase::from_raw(record.phase.load(Relaxed)), Phase::Dormant | Phase::Watching)
                 && record.message_len.load(Relaxed) == 0
@@ -438,7 +510,6 @@ impl Record {
     /// Leaves `text` (cut to [`MESSAGE_BYTES`]) for the supervisor to print.
     /// The first message stays: it names the cause, later ones the consequences.
     pub fn say(&self, text: &str) {
-        use core::sync::atomic::Ordering::Release;
         if self.message_len.load(Relaxed) != 0 {
             return;
         }
@@ -454,5 +525,45 @@ impl Record {
         let len = self.message_len.load(Acquire) as usize;
         let bytes: Vec<u8> = self.message.iter().take(len).map(|cell| cell.load(Relaxed)).collect();
         (!bytes.is_empty()).then(|| String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page() -> &'static StatusPage {
+        let memory =
+            rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::CLOEXEC).expect("a file in memory");
+        rustix::fs::ftruncate(&memory, size_of::<StatusPage>() as u64).expect("its size");
+        StatusPage::map(&memory).expect("a mapping")
+    }
+
+    #[test]
+    fn heaps_have_records_of_their_own_and_leave_them_to_the_next() {
+        let (page, pid) = (page(), std::process::id());
+        let own = page.claim(pid).expect("a record");
+        let first = page.claim_heap(pid, 1).expect("a record");
+        let second = page.claim_heap(pid, 2).expect("a record");
+        assert!(!core::ptr::eq(first, second) && !core::ptr::eq(first, own));
+        assert!(core::ptr::eq(page.find(pid).expect("its own"), own));
+        first.minor_faults.store(7, Relaxed);
+        first.minor_fault_ns.add(100);
+        first.phase.store(Phase::Free as u32, Relaxed);
+        let third = page.claim_heap(pid, 3).expect("a record");
+        assert!(core::ptr::eq(third, first));
+        assert_eq!((third.minor_faults.load(Relaxed), third.minor_fault_ns.read().count()), (0, 0));
+        // Another program of the same process has no heaps yet.
+        page.claim(pid);
+        assert!([second, third].iter().all(|heap| heap.phase.load(Relaxed) == Phase::Free as u32));
+    }
+
+    #[test]
+    fn names_are_cut_between_characters() {
+        let part = Part::new();
+        let name = format!("{}é", "a".repeat(NAME_BYTES - 1));
+        part.set_family(&name, 1, 2, [3, 4, 5]);
+        assert_eq!(part.name_len.load(Relaxed) as usize, NAME_BYTES - 1);
+        assert_eq!([&part.resident, &part.parked, &part.swapped].map(|n| n.load(Relaxed)), [3, 4, 5]);
     }
 }

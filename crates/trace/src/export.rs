@@ -89,6 +89,8 @@ pub struct Chrome<W> {
     start: u64,
     first: bool,
     named: BTreeSet<(u32, u32)>,
+    /// Transfers told of so far.
+    transfers: u64,
     /// Transfers under way of the process whose block is read: when they began, and what they are.
     under_way: VecDeque<Option<(u64, u64, u32, Direction)>>,
     pid: u32,
@@ -100,7 +102,15 @@ pub struct Chrome<W> {
 /// What writing says.
 pub fn chrome<W: Write>(mut into: W, start: u64) -> io::Result<Chrome<W>> {
     write!(into, "{{\"displayTimeUnit\":\"ns\",\"traceEvents\":[")?;
-    Ok(Chrome { into, start, first: true, named: BTreeSet::new(), under_way: VecDeque::new(), pid: 0 })
+    Ok(Chrome {
+        into,
+        start,
+        first: true,
+        named: BTreeSet::new(),
+        transfers: 0,
+        under_way: VecDeque::new(),
+        pid: 0,
+    })
 }
 
 /// Transfers that are remembered until they end.
@@ -164,7 +174,8 @@ impl<W: Write> Chrome<W> {
                 let Some((began, page, count, direction)) = entry.take() else { return Ok(()) };
                 let (from, took) = (self.micros(began), self.micros(stamped.time) - self.micros(began));
                 // Transfers overlap: each gets an asynchronous track of its own.
-                let id = self.named.len() as u64 ^ began << 8 ^ page;
+                let id = self.transfers;
+                self.transfers += 1;
                 let name = direction.name();
                 let failed = ending != Ending::Done;
                 let common = format!("\"name\":\"{name}\",\"cat\":\"transfer\",\"pid\":{pid},\"tid\":0,\"id\":\"{id:#x}\"");

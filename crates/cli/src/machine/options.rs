@@ -52,6 +52,10 @@ pub(crate) struct MachineOptions {
     #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = bytes)]
     stack_max: u64,
 
+    /// What things take in virtual time: a file that 'outcore bench faults --fit' has written
+    #[arg(long, value_name = "FILE")]
+    costs: Option<PathBuf>,
+
     /// The directory of the files that scripts name
     #[arg(long, value_name = "DIR", default_value = ".")]
     files: PathBuf,
@@ -86,7 +90,7 @@ impl MachineOptions {
     /// The settings that they stand for.
     ///
     /// # Errors
-    /// A directory that is not there. What else is impossible is found when the machine is built.
+    /// A directory that is not there, or costs that make no sense. What else is impossible is found when the machine is built.
     pub(crate) fn settings(&self) -> Result<Settings, Trouble> {
         if !self.files.is_dir() {
             let directory = self.files.display();
@@ -104,6 +108,9 @@ impl MachineOptions {
             files: self.files.clone(),
             ..Settings::default()
         };
+        if let Some(path) = &self.costs {
+            settings.costs = crate::bench::read_costs(path)?;
+        }
         settings.stack.slack = self.stack_slack;
         settings.stack.most = self.stack_max;
         Ok(settings)

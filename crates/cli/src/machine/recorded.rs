@@ -3,7 +3,7 @@
 use crate::size::{grouped, shown};
 use crate::traces::{self, Process};
 use crate::trouble::Trouble;
-use machine::replay::{Builder, Own, Rerun, Trace, own};
+use machine::replay::{Alone, Builder, Rerun, Trace};
 use pager::Counters;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -20,6 +20,8 @@ pub(super) struct Run {
     process: Process,
     counters: Counters,
     diverged: u64,
+    /// Major faults from what the program did alone.
+    alone: u64,
     /// The frames that it had, on average over its touches.
     frames: u32,
     /// Major faults as the trace has them.
@@ -32,6 +34,7 @@ const MOST_HELD: u64 = 1 << 26;
 /// What is gathered of each process.
 struct Gathered {
     rerun: Rerun,
+    alone: Alone,
     touches: Builder,
     limit: u32,
     limits: u64,
@@ -63,6 +66,7 @@ impl Run {
                 let mut gathered = gathered.borrow_mut();
                 let gathered = gathered.entry(of).or_insert_with(|| Gathered {
                     rerun: Rerun::new(&header.borrow().clone().unwrap_or_default()),
+                    alone: Alone::new(&header.borrow().clone().unwrap_or_default()),
                     touches: Builder::default(),
                     limit: 0,
                     limits: 0,
@@ -94,6 +98,7 @@ impl Run {
             header: contents.header,
             counters: gathered.rerun.counters(),
             diverged: gathered.rerun.diverged(),
+            alone: gathered.alone.major_faults(),
             frames: u32::try_from(average).unwrap_or(u32::MAX),
             recorded: gathered.recorded,
         })
@@ -104,8 +109,6 @@ impl Run {
         let run = self.process.number("major_faults").unwrap_or(self.recorded);
         let minor = self.process.number("minor_faults");
         let replayed = self.counters.major_faults;
-        let alone: Own =
-            own(self.touches.numbers(), self.touches.pages(), self.frames, self.header.readahead);
         let off = |count: u64| (count as f64 - run as f64) * 100.0 / (run as f64).max(1.0);
         if as_json {
             let answer = json!({
@@ -118,7 +121,7 @@ impl Run {
                     "readahead_pages": self.counters.readahead_pages, "refaults": self.counters.refaults,
                     "rescues": self.counters.rescues, "diverged": self.diverged, "percent_off": off(replayed),
                 },
-                "touches_alone": { "major_faults": alone.major, "percent_off": off(alone.major) },
+                "touches_alone": { "major_faults": self.alone, "percent_off": off(self.alone) },
             });
             return format!("{answer}\n");
         }
@@ -136,9 +139,9 @@ impl Run {
             ("decided again".to_owned(), replayed, Some(self.counters.minor_faults), Some(off(replayed))),
             (
                 format!("from touches alone, {} frames", grouped(self.frames.into())),
-                alone.major,
+                self.alone,
                 None,
-                Some(off(alone.major)),
+                Some(off(self.alone)),
             ),
         ];
         // Writing to a string cannot fail.
@@ -166,6 +169,7 @@ impl Run {
 impl Gathered {
     fn add(&mut self, event: &Event) {
         self.rerun.apply(event);
+        self.alone.apply(event);
         match *event {
             Event::Frames { limit } => self.limit = limit,
             // Touched before there was a trace.

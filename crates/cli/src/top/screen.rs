@@ -72,7 +72,7 @@ fn list(frame: &mut Frame<'_>, top: &Top) {
                 row.sample.pid,
                 number("budget_bytes"),
                 number("heap_bytes"),
-                number("rss_bytes"),
+                shown(row.sample.resident_bytes()),
                 grouped(row.minor.round() as u64),
                 grouped(row.major.round() as u64),
                 format!("{:.0} %", row.waiting),
@@ -150,7 +150,7 @@ fn numbers(sample: &Sample, earlier: Option<&Sample>) -> Text<'static> {
         Line::raw(format!(
             " budget {}   resident set {}   heap {}",
             size("budget_bytes"),
-            size("rss_bytes"),
+            shown(sample.resident_bytes()),
             size("heap_bytes"),
         )),
         Line::raw(format!(

@@ -1,9 +1,11 @@
 //! Running programs with and without Outcore, and reading the report.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::{Mutex, PoisonError};
 
 /// What a program did under Outcore.
 pub(crate) struct Paged {
@@ -153,7 +155,15 @@ pub(crate) fn native(program: &[&str]) -> Vec<u8> {
 }
 
 /// The path of a C program of `tests/programs`, compiled once.
+///
+/// Once in a test program: of a program that is replaced while it runs, debug information is not found.
 pub(crate) fn compile(source: &str) -> String {
+    static COMPILED: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    compiled.entry(source.to_owned()).or_insert_with(|| compile_anew(source)).clone()
+}
+
+fn compile_anew(source: &str) -> String {
     let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join(source.trim_end_matches(".c"));
     // Tests run side by side: each compiles to a name of its own, and renames.
     let fresh = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap().into_temp_path();

@@ -87,6 +87,11 @@ impl Ledger {
         self.runs.get_mut(run).expect("a run")
     }
 
+    /// Tells of the runs, in no order.
+    pub(super) fn each_run(&self, mut tell: impl FnMut(&Run)) {
+        self.runs.iter().for_each(|(_, run)| tell(run));
+    }
+
     /// The runs, in the order of their addresses.
     pub(super) fn runs(&self) -> Vec<(u32, &Run)> {
         let mut runs: Vec<(u32, &Run)> = self.runs.iter().collect();

@@ -1,6 +1,6 @@
 //! Serving a fault: the core decides, the machine moves the bytes.
 
-use super::{FAULT_TIME, Machine};
+use super::Machine;
 use crate::disk::{Direction, TransferError};
 use pager::space::{Access, FaultError, Next, SpaceNo, Transfer};
 use pager::{FillResult, WriteResult};
@@ -31,7 +31,7 @@ impl Machine {
     /// # Errors
     /// [`FaultFailure`]; the page is as it was.
     pub fn fault(&mut self, space: SpaceNo, addr: u64, access: Access) -> Result<(), FaultFailure> {
-        self.spent += FAULT_TIME;
+        self.spent += self.settings.costs.fault;
         let result = self.serve(space, addr, access);
         self.install();
         self.faults.push((addr, access, result.is_ok()));
@@ -44,6 +44,7 @@ impl Machine {
         loop {
             match self.spaces.advance(&mut fault).map_err(FaultFailure::Refused)? {
                 Next::Ready(served) => {
+                    self.spent += self.settings.costs.besides(served.kind);
                     self.stats.count(served);
                     return Ok(());
                 }

@@ -4,7 +4,7 @@
 //! transfer ends before the next reference. Every page is taken for changed when it leaves.
 
 use pager::{
-    Commit, Config, Content, Eviction, Fault, FillResult, PageNo, PageRange, Pager, Parking, Rights,
+    Commit, Config, Content, Eviction, Fault, FillResult, PageNo, PageRange, Pager, Parking, Rights, State,
     WriteResult,
 };
 
@@ -12,7 +12,7 @@ use pager::{
 const PARK_RUN: u32 = 256;
 const PARK_CALLS: u32 = 16;
 const EVICT_BATCH: u32 = 64;
-const MOST_VICTIMS: u32 = 256;
+pub(super) const MOST_VICTIMS: u32 = 256;
 /// The core keeps so many frames free that with fewer there would be none to use.
 pub const FEWEST_FRAMES: u32 = 128;
 
@@ -55,7 +55,8 @@ pub fn own(numbers: &[u32], pages: u32, frames: u32, readahead: bool) -> Own {
     Own { misses: first + counters.major_faults, major: counters.major_faults }
 }
 
-fn reclaim(pager: &mut Pager, victims: &mut Vec<pager::FrameNo>, digest: &mut u128) {
+/// Parks and evicts as the engine does, at once.
+pub(super) fn reclaim(pager: &mut Pager, victims: &mut Vec<pager::FrameNo>, digest: &mut u128) {
     let need = pager.reclaim_need();
     if need == 0 {
         return;
@@ -66,11 +67,20 @@ fn reclaim(pager: &mut Pager, victims: &mut Vec<pager::FrameNo>, digest: &mut u1
             break;
         }
         let Parking::Pages(range) = pager.next_parking(PARK_RUN) else { break };
-        range.pages().for_each(|page| pager.parked(page));
+        let resident = |page: &PageNo| matches!(pager.state(*page), State::Resident { .. });
+        let pages: Vec<PageNo> = range.pages().filter(resident).collect();
+        if pages.is_empty() {
+            break;
+        }
+        pages.into_iter().for_each(|page| pager.parked(page));
     }
     victims.clear();
     pager.next_evictions(need.min(MOST_VICTIMS), victims);
     for frame in victims.iter().copied() {
+        // A trace may be anything: what is not as it should be is passed over.
+        if !matches!(pager.state(pager.page_of(frame)), State::Parked { frame: of, .. } if of == frame) {
+            continue;
+        }
         *digest += 1;
         let content = if pager.known_clean(frame) { None } else { Some(Content::Digest(*digest)) };
         if let Eviction::Write(_) = pager.evict(frame, content) {

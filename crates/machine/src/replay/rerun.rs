@@ -8,6 +8,7 @@
 //! The same core on the same input decides the same, so the numbers are those of the run, unless events
 //! were lost. A replay that has come to differ goes on as well as it can: what does not fit is passed over.
 
+use super::deeds::{self, Fits};
 use pager::{
     Commit, Config, Content, Counters, Eviction, Fault, FillResult, FrameNo, PageNo, PageRange, Pager,
     Parking, Rights, State, WriteResult,
@@ -21,7 +22,7 @@ const MOST_VICTIMS: usize = 256;
 /// Transfers that are remembered until they end.
 const MOST_TRANSFERS: usize = 4096;
 /// Frames of a run before it tells.
-const FIRST_FRAMES: u32 = 1024;
+pub(super) const FIRST_FRAMES: u32 = 1024;
 
 /// A transfer under way.
 #[derive(Debug)]
@@ -125,26 +126,9 @@ impl Rerun {
     pub fn apply(&mut self, event: &Event) {
         match *event {
             Event::Touch { page, .. } => self.touch(PageNo(page)),
-            Event::Area { start, count, rights } => {
-                let rights = rights_of(rights);
-                if let Some(range) = paged(start, count) {
-                    self.pager.discard(range, |_, _| {});
-                    self.pager.add_area(range, rights.unwrap_or(Rights::ReadWrite));
-                }
-            }
-            Event::Gone { start, count, why } => {
-                let Some(range) = paged(start, count) else { return };
-                match why {
-                    trace::Gone::Unmapped => self.pager.remove_area(range, |_, _| {}),
-                    trace::Gone::Discarded => self.pager.discard(range, |_, _| {}),
-                }
-            }
-            Event::Moved { from, to, count } => self.moved(from, to, count),
-            Event::Protected { start, count, rights } => {
-                let Some(range) = paged(start, count) else { return };
-                match rights_of(rights) {
-                    Some(rights) => self.pager.set_rights(range, rights),
-                    None => self.pager.set_pinned(range, rights == trace::Rights::Pinned),
+            Event::Area { .. } | Event::Gone { .. } | Event::Moved { .. } | Event::Protected { .. } => {
+                if deeds::apply(&mut self.pager, event) == Fits::No {
+                    self.diverged += 1;
                 }
             }
             Event::Change { start, count, begins } => {
@@ -238,11 +222,18 @@ impl Rerun {
 
     fn make_room(&mut self) -> bool {
         if let Parking::Pages(range) = self.pager.next_parking(1) {
-            range.pages().for_each(|page| self.pager.parked(page));
+            for page in range.pages() {
+                if self.is_resident(page) {
+                    self.pager.parked(page);
+                }
+            }
         }
-        let mut victims = Vec::with_capacity(1);
-        self.pager.next_evictions(1, &mut victims);
-        let Some(frame) = victims.pop() else { return false };
+        let mut victims = Vec::with_capacity(MOST_VICTIMS);
+        self.pager.next_evictions(MOST_VICTIMS as u32, &mut victims);
+        // What is still being read ahead is in the list, too.
+        let parked =
+            |frame: &FrameNo| matches!(self.pager.state(self.pager.page_of(*frame)), State::Parked { .. });
+        let Some(frame) = victims.into_iter().find(parked) else { return false };
         self.next_digest += 1;
         let content =
             if self.pager.known_clean(frame) { None } else { Some(Content::Digest(self.next_digest)) };
@@ -250,16 +241,6 @@ impl Rerun {
             self.pager.write_done(frame, WriteResult::Done);
         }
         true
-    }
-
-    fn moved(&mut self, from: u64, to: u64, count: u64) {
-        let (Some(old), Some(new)) = (paged(from, count), paged(to, count)) else { return };
-        if old.intersection(new).count > 0 {
-            self.diverged += 1;
-            return;
-        }
-        self.pager.remove_area(new, |_, _| {});
-        self.pager.remap(old, new.start);
     }
 
     fn park(&mut self, count: u32, found: Parked) {
@@ -390,20 +371,20 @@ impl Rerun {
 }
 
 /// The most frames that the core can name.
-const MOST_FRAMES: u32 = (1 << 27) - 1;
+pub(super) const MOST_FRAMES: u32 = (1 << 27) - 1;
 /// Longer areas than an address space holds are none.
 const MOST_PAGES: u64 = 1 << 31;
 /// Nor was more than this in memory when paging began: 256 GiB.
-const MOST_HELD: u64 = 1 << 26;
+pub(super) const MOST_HELD: u64 = 1 << 26;
 
 /// A range that can be paged, if it is one.
-fn paged(start: u64, count: u64) -> Option<PageRange> {
+pub(super) fn paged(start: u64, count: u64) -> Option<PageRange> {
     let end = start.checked_add(count)?;
     (count > 0 && count <= MOST_PAGES && end <= 1 << 52).then_some(PageRange { start: PageNo(start), count })
 }
 
 /// Rights of an area; none where it is about pins.
-fn rights_of(rights: trace::Rights) -> Option<Rights> {
+pub(super) fn rights_of(rights: trace::Rights) -> Option<Rights> {
     match rights {
         trace::Rights::ReadWrite => Some(Rights::ReadWrite),
         trace::Rights::Restricted => Some(Rights::Restricted),
@@ -413,6 +394,7 @@ fn rights_of(rights: trace::Rights) -> Option<Rights> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Alone;
     use super::*;
     use proptest::prelude::*;
 
@@ -474,13 +456,17 @@ mod tests {
             events in prop::collection::vec(event(), 0..400),
             lost in 0..400_usize,
         ) {
-            let mut rerun = Rerun::new(&Header { page_bytes: 4096, slots: 2000, readahead: true, ..Header::default() });
-            rerun.apply(&Event::Area { start: 0, count: 2500, rights: trace::Rights::ReadWrite });
+            let header = Header { page_bytes: 4096, slots: 2000, readahead: true, ..Header::default() };
+            let (mut rerun, mut alone) = (Rerun::new(&header), Alone::new(&header));
+            let area = Event::Area { start: 0, count: 2500, rights: trace::Rights::ReadWrite };
+            rerun.apply(&area);
+            alone.apply(&area);
             for (index, event) in events.iter().enumerate() {
                 if index == lost {
                     rerun.lost_events();
                 }
                 rerun.apply(event);
+                alone.apply(event);
             }
             prop_assert!(rerun.pages().iter().all(|count| *count < 10_000));
         }

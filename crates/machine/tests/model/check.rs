@@ -3,7 +3,7 @@
 use crate::plain::{Must, Page, Shows, World};
 use crate::shrink::SABOTAGE;
 use machine::script::{AreaSource, Line, Name, Op};
-use machine::{DiskSpeed, Outcome, Ret, Runner, Settings, Stats, Writeback};
+use machine::{Costs, Outcome, Ret, Runner, Settings, Stats, Writeback};
 use pager::space::{Access, Place, Prot, Share, StackRule};
 use pager::{Commit, FrameNo, PolicyKind};
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,7 +85,7 @@ impl Setup {
             writeback: if self.at_exit { Writeback::Exit } else { Writeback::Evict },
             stack: StackRule { slack: 32, most: STACK_PAGES * self.page_size },
             files: files.to_path_buf(),
-            disk: DiskSpeed::default(),
+            costs: Costs::default(),
             watched: false,
         }
     }
