@@ -38,9 +38,12 @@ pub(crate) use link::Link;
 pub use map::{Access, FileMap, FileSpec};
 pub(crate) use request::FileRequest;
 
+use crate::ops::MAX_OP_PAGES;
+use crate::pool::Place;
 use flush::Flush;
 use pager::{PageNo, PageRange, SlotNo};
 use source::Sources;
+use sys::drops::Drops;
 use sys::uffd::{Features, Source as UffdSource, Uffd};
 use views::Views;
 
@@ -62,9 +65,16 @@ pub(crate) struct Files {
     flushes_begun: u32,
     /// What is to be brought in when there is nothing better to do.
     populates: Vec<PageRange>,
+    /// Scratch: buffers that are copied from, and what is to be parked; capacity is fixed.
+    emptied: Vec<Place>,
+    pub(crate) parking: Vec<PageRange>,
+    drops: Drops,
     /// The digest of a page of zeros.
     zero: u128,
 }
+
+/// Ranges that are taken out of views with one call.
+const PARKED_AT_ONCE: usize = 64;
 
 impl Files {
     pub(crate) fn new(uffd_source: UffdSource, zero: u128) -> Self {
@@ -79,6 +89,9 @@ impl Files {
             flushes: Vec::new(),
             flushes_begun: 0,
             populates: Vec::new(),
+            emptied: Vec::new(),
+            parking: Vec::new(),
+            drops: Drops::default(),
             zero,
         }
     }
@@ -95,6 +108,9 @@ impl Files {
         self.slots = slots;
         let want = Features::MISSING_SHMEM | Features::MINOR_SHMEM | Features::POISON | Features::THREAD_ID;
         self.uffd = Uffd::open(self.uffd_source, want).ok().map(|(uffd, _)| uffd);
+        self.emptied.reserve(MAX_OP_PAGES);
+        self.parking.reserve(PARKED_AT_ONCE);
+        self.drops.begin(PARKED_AT_ONCE);
     }
 
     pub(crate) fn zero_digest(&self) -> u128 {

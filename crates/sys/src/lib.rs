@@ -3,6 +3,7 @@
 
 pub mod aio;
 pub mod companion;
+pub mod drops;
 pub mod handover;
 pub mod histogram;
 pub mod lock;

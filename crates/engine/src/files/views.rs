@@ -2,13 +2,17 @@
 //! Where the program sees pages of shared memory.
 
 use crate::PAGE;
-use crate::core::{Live, page_of};
+use crate::core::{Live, addr_of, page_of};
 use crate::engine::die;
 use crate::files::request::ViewPart;
+use crate::files::{Files, PARKED_AT_ONCE};
 use pager::{PageNo, PageRange, Pager, State};
 use rustix::io::Errno;
 use sys::maps;
-use sys::uffd::{Event, EventBuffer, Stop, Waking};
+use sys::uffd::{CopyFlags, Event, EventBuffer, Stop, Waking};
+
+/// Pages that are copied with one call, before which nobody who waits for one is woken.
+const COPIED_AT_ONCE: usize = 32;
 
 /// All views, by address.
 #[derive(Debug, Default)]
@@ -32,6 +36,11 @@ impl Views {
         let part = self.parts[after.checked_sub(1)?];
         let offset = page_of(addr).0 - page_of(part.addr).0;
         (offset < part.pages.count).then(|| part.pages.start.plus(offset))
+    }
+
+    /// Where all of a range is seen in one piece, if anywhere.
+    fn whole(&self, range: PageRange) -> Option<usize> {
+        self.of(range).find(|(_, len)| *len == range.count as usize * PAGE).map(|(addr, _)| addr)
     }
 
     /// Where a range is seen: addresses and bytes.
@@ -70,12 +79,13 @@ impl Live {
         count
     }
 
-    /// Maps pages that are in shared memory wherever they are seen.
-    pub(crate) fn map_views(&mut self, range: PageRange) -> Seen {
+    /// Maps pages that are in shared memory wherever they are seen, but not at `mapped`,
+    /// where they are.
+    fn map_views(&mut self, range: PageRange, mapped: Option<usize>) -> Seen {
         let mut seen = Seen::Mapped;
         let waking = self.steering.waking();
         let Some(uffd) = self.files.uffd() else { return seen };
-        for (addr, len) in self.files.views.of(range) {
+        for (addr, len) in self.files.views.of(range).filter(|(addr, _)| Some(*addr) != mapped) {
             let mut done = 0;
             while done < len {
                 // SAFETY: the core holds these pages to be what the program expects there.
@@ -111,16 +121,111 @@ impl Live {
 
     /// Maps pages that the core has made resident.
     pub(crate) fn map_shared(&mut self, pager: &Pager, range: PageRange) {
+        let mut next = range.start;
+        while next < range.end() {
+            let (run, buffers) = self.take_together(pager, PageRange::between(next, range.end()));
+            next = run.end();
+            let seen = match buffers {
+                None => self.map_views(run, None),
+                Some(src) => self.fill_views(run, src),
+            };
+            if seen == Seen::Absent {
+                die("a page of a mapped file is in memory and has none");
+            }
+            let buffers = buffers.map(|_| core::mem::take(&mut self.files.emptied));
+            for place in buffers.iter().flatten() {
+                self.pool.give_back(*place);
+            }
+            buffers.into_iter().for_each(|buffers| self.files.emptied = buffers);
+        }
+    }
+
+    /// Takes the places of the first pages of `range` that are where they belong, or that are
+    /// next to each other in buffers: then the address of the first, and the places are in
+    /// `emptied`.
+    fn take_together(&mut self, pager: &Pager, range: PageRange) -> (PageRange, Option<usize>) {
+        self.files.emptied.clear();
+        let mut run = PageRange { count: 0, ..range };
+        let mut buffers = None;
         for page in range.pages() {
             let State::Resident { frame, .. } = pager.state(page) else {
                 die("the core maps a page of a file that is not resident");
             };
-            // It stays where it is, and is the program's now.
+            // Without a place it has been where it belongs all the time.
+            let place = self.pool.place(frame);
+            let buffer = place.filter(|place| self.pool.is_buffer(*place));
+            let addr = buffer.map(|place| self.pool.address(place));
+            let joins = match (run.count, buffers, addr) {
+                (0, ..) => true,
+                (count, Some(first), Some(addr)) => {
+                    addr == first + count as usize * PAGE
+                        && self.files.emptied.len() < self.files.emptied.capacity()
+                }
+                (_, None, None) => true,
+                _ => false,
+            };
+            if !joins {
+                break;
+            }
+            if run.count == 0 {
+                buffers = addr;
+            }
+            self.files.emptied.extend(buffer);
+            // It is the program's now.
             let _ = self.pool.take_place(frame);
+            run.count += 1;
         }
-        if self.map_views(range) == Seen::Absent {
-            die("a page of a mapped file is in memory and has none");
+        (run, buffers)
+    }
+
+    /// Brings pages from `src` to shared memory and maps them.
+    fn fill_views(&mut self, range: PageRange, src: usize) -> Seen {
+        // What is dropped late must not be what has come meanwhile.
+        let _ = self.pool.in_window(self.files.in_window(range.start), range.count as u32);
+        let view = self.files.views.whole(range);
+        let copied = view.map_or(0, |addr| self.copy_to_view(addr, src, range.count as usize));
+        let there = PageRange { count: copied as u64, ..range };
+        let rest = PageRange::between(there.end(), range.end());
+        // In other views as well, of which there seldom are any.
+        let seen = self.map_views(there, view);
+        if rest.count == 0 {
+            return seen;
         }
+        let (from, to) = (src + copied * PAGE, addr_of(rest.start));
+        // SAFETY: buffers and window are the pager's alone, and apart; the core has just given
+        // these pages frames, so no view shows them yet.
+        unsafe {
+            core::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, rest.count as usize * PAGE)
+        };
+        if seen == Seen::Absent { seen } else { self.map_views(rest, None) }
+    }
+
+    /// Copies pages to a view, and with that to shared memory; how many, from the first on.
+    fn copy_to_view(&mut self, addr: usize, src: usize, pages: usize) -> usize {
+        let waking = self.steering.waking();
+        let flags = match waking {
+            Waking::Now => CopyFlags::empty(),
+            Waking::Later => CopyFlags::DONT_WAKE,
+        };
+        let Some(uffd) = self.files.uffd() else { return 0 };
+        let mut done = 0;
+        while done < pages {
+            // Who waits for the first need not wait for all.
+            let piece = (pages - done).min(COPIED_AT_ONCE);
+            // SAFETY: the core holds these pages to be what the program expects there; the
+            // source is ours.
+            let transfer = unsafe { uffd.copy(addr + done * PAGE, src + done * PAGE, piece * PAGE, flags) };
+            if waking == Waking::Later && transfer.done > 0 {
+                self.steering.wake(addr + done * PAGE, transfer.done);
+            }
+            done += transfer.done / PAGE;
+            // Partly done, the next call tells the reason.
+            if transfer.stop.is_some() && transfer.done == 0 {
+                break;
+            }
+        }
+        self.steering.mapped(done);
+        done
     }
 
     /// Takes resident pages out of all views; how many.
@@ -131,18 +236,42 @@ impl Live {
             return 0;
         }
         drop(views);
+        self.are_parked(pager, range);
+        range.count as u32
+    }
+
+    /// The same for several ranges, with one call for all of them where the kernel can.
+    pub(crate) fn park_shared_together(&mut self, pager: &mut Pager, ranges: &[PageRange]) -> u32 {
+        let mut parked = 0;
+        for ranges in ranges.chunks(PARKED_AT_ONCE) {
+            let Files { views, drops, .. } = &mut self.files;
+            // What has been dropped and is not parked is found to be in memory when it is touched.
+            let dropped =
+                ranges.len() > 1 && drops.drop_all(ranges.iter().flat_map(|range| views.of(*range)));
+            for range in ranges.iter().copied() {
+                parked += if dropped {
+                    self.are_parked(pager, range);
+                    range.count as u32
+                } else {
+                    self.park_shared(pager, range)
+                };
+            }
+        }
+        parked
+    }
+
+    fn are_parked(&mut self, pager: &mut Pager, range: PageRange) {
         for page in range.pages() {
             let State::Resident { frame, .. } = pager.state(page) else { continue };
             pager.parked(page);
             let place = self.pool.in_window(self.files.in_window(page), 1);
             place.places().for_each(|place| self.pool.set_place(frame, place));
         }
-        range.count as u32
     }
 
     /// A fault on a page that the core holds to be mapped.
     pub(crate) fn map_again(&mut self, pager: &mut Pager, page: PageNo) {
-        if self.map_views(PageRange::one(page)) == Seen::Absent {
+        if self.map_views(PageRange::one(page), None) == Seen::Absent {
             // The program has dropped it by itself (MADV_REMOVE): it is at home only.
             pager.vanished(page);
             self.defer(page);
