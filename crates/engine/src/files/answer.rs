@@ -144,8 +144,11 @@ impl Live {
         // Where the kernel has no such userfaultfd, files are mapped private only.
         let Some(uffd) = &self.files.uffd else { return Err(Errno::NOTSUP) };
         let len = part.pages.count as usize * PAGE;
-        // SAFETY: faults there are served from now on; nothing of it has been touched.
-        unsafe { uffd.register(part.addr, len, Register::MissingAndMinor)? };
+        let is_tracked = part.is_writable && self.files.write_back.tracks();
+        let mode = if is_tracked { Register::MissingMinorAndWriteProtect } else { Register::MissingAndMinor };
+        // SAFETY: faults there are served from now on, those of writers by the kernel; nothing
+        // of it has been touched.
+        unsafe { uffd.register(part.addr, len, mode)? };
         self.files.views.add(part);
         Ok(())
     }

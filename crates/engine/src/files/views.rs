@@ -9,7 +9,7 @@ use crate::files::{Files, PARKED_AT_ONCE};
 use pager::{PageNo, PageRange, Pager, State};
 use rustix::io::Errno;
 use sys::maps;
-use sys::uffd::{CopyFlags, Event, EventBuffer, Stop, Waking};
+use sys::uffd::{Access, CopyFlags, Event, EventBuffer, Protect, Stop, Waking};
 
 /// Pages that are copied with one call, before which nobody who waits for one is woken.
 const COPIED_AT_ONCE: usize = 32;
@@ -17,39 +17,65 @@ const COPIED_AT_ONCE: usize = 32;
 /// All views, by address.
 #[derive(Debug, Default)]
 pub(crate) struct Views {
-    parts: Vec<ViewPart>,
+    views: Vec<View>,
+}
+
+/// A view, and what its last fault wanted.
+#[derive(Clone, Copy, Debug)]
+struct View {
+    part: ViewPart,
+    last: Access,
+}
+
+/// Where pages are seen.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    addr: usize,
+    len: usize,
+    /// What is going to be written is not protected from it: that would be one more fault.
+    protect: Protect,
 }
 
 impl Views {
     pub(crate) fn add(&mut self, part: ViewPart) {
-        let at = self.parts.partition_point(|other| other.addr < part.addr);
-        self.parts.insert(at, part);
+        let at = self.views.partition_point(|other| other.part.addr < part.addr);
+        self.views.insert(at, View { part, last: Access::Read });
     }
 
     pub(crate) fn remove(&mut self, addr: usize) {
-        self.parts.retain(|part| part.addr != addr);
+        self.views.retain(|view| view.part.addr != addr);
     }
 
-    /// The page that is seen at `addr`.
-    fn page_at(&self, addr: usize) -> Option<PageNo> {
-        let after = self.parts.partition_point(|part| part.addr <= addr);
-        let part = self.parts[after.checked_sub(1)?];
+    /// The page that is seen at `addr`, and touched.
+    fn touched(&mut self, addr: usize, access: Access) -> Option<PageNo> {
+        let after = self.views.partition_point(|view| view.part.addr <= addr);
+        let view = &mut self.views[after.checked_sub(1)?];
+        let part = view.part;
         let offset = page_of(addr).0 - page_of(part.addr).0;
-        (offset < part.pages.count).then(|| part.pages.start.plus(offset))
+        let page = (offset < part.pages.count).then(|| part.pages.start.plus(offset))?;
+        view.last = access;
+        Some(page)
+    }
+
+    /// The parts that can be written, by address.
+    pub(crate) fn writable(&self) -> impl Iterator<Item = ViewPart> {
+        self.views.iter().map(|view| view.part).filter(|part| part.is_writable)
     }
 
     /// Where all of a range is seen in one piece, if anywhere.
-    fn whole(&self, range: PageRange) -> Option<usize> {
-        self.of(range).find(|(_, len)| *len == range.count as usize * PAGE).map(|(addr, _)| addr)
+    fn whole(&self, range: PageRange) -> Option<Shown> {
+        self.of(range).find(|shown| shown.len == range.count as usize * PAGE)
     }
 
-    /// Where a range is seen: addresses and bytes.
-    fn of(&self, range: PageRange) -> impl Iterator<Item = (usize, usize)> {
-        self.parts.iter().filter_map(move |part| {
+    /// Where a range is seen.
+    fn of(&self, range: PageRange) -> impl Iterator<Item = Shown> {
+        self.views.iter().filter_map(move |View { part, last }| {
             let seen = part.pages.intersection(range);
             let addr =
                 part.addr + (seen.start.0.wrapping_sub(part.pages.start.0) as usize).wrapping_mul(PAGE);
-            (seen.count > 0).then_some((addr, seen.count as usize * PAGE))
+            let is_clean = part.is_writable && *last == Access::Read;
+            let protect = if is_clean { Protect::On } else { Protect::Off };
+            (seen.count > 0).then_some(Shown { addr, len: seen.count as usize * PAGE, protect })
         })
     }
 }
@@ -71,10 +97,10 @@ impl Live {
             die("the userfaultfd of mapped files cannot be read")
         };
         for index in 0..count {
-            let Event::Fault { addr, thread, .. } = events.take(index) else { continue };
+            let Event::Fault { addr, thread, access, .. } = events.take(index) else { continue };
             self.steering.fault(thread);
             // A view that is no more: nobody who may touch it is left.
-            faults.extend(self.files.views.page_at(addr));
+            faults.extend(self.files.views.touched(addr, access));
         }
         count
     }
@@ -85,11 +111,16 @@ impl Live {
         let mut seen = Seen::Mapped;
         let waking = self.steering.waking();
         let Some(uffd) = self.files.uffd() else { return seen };
-        for (addr, len) in self.files.views.of(range).filter(|(addr, _)| Some(*addr) != mapped) {
+        let tracks = self.files.write_back.tracks();
+        for Shown { addr, len, protect } in self.files.views.of(range) {
+            if Some(addr) == mapped {
+                continue;
+            }
+            let protect = if tracks { protect } else { Protect::Off };
             let mut done = 0;
             while done < len {
                 // SAFETY: the core holds these pages to be what the program expects there.
-                let mapped = unsafe { uffd.resume(addr + done, len - done, waking) };
+                let mapped = unsafe { uffd.resume_as(addr + done, len - done, waking, protect) };
                 if waking == Waking::Later && mapped.done > 0 {
                     self.steering.wake(addr + done, mapped.done);
                 }
@@ -183,11 +214,11 @@ impl Live {
         // What is dropped late must not be what has come meanwhile.
         let _ = self.pool.in_window(self.files.in_window(range.start), range.count as u32);
         let view = self.files.views.whole(range);
-        let copied = view.map_or(0, |addr| self.copy_to_view(addr, src, range.count as usize));
+        let copied = view.map_or(0, |view| self.copy_to_view(view, src));
         let there = PageRange { count: copied as u64, ..range };
         let rest = PageRange::between(there.end(), range.end());
         // In other views as well, of which there seldom are any.
-        let seen = self.map_views(there, view);
+        let seen = self.map_views(there, view.map(|view| view.addr));
         if rest.count == 0 {
             return seen;
         }
@@ -201,12 +232,15 @@ impl Live {
     }
 
     /// Copies pages to a view, and with that to shared memory; how many, from the first on.
-    fn copy_to_view(&mut self, addr: usize, src: usize, pages: usize) -> usize {
+    fn copy_to_view(&mut self, view: Shown, src: usize) -> usize {
+        let (addr, pages) = (view.addr, view.len / PAGE);
         let waking = self.steering.waking();
-        let flags = match waking {
+        let mut flags = match waking {
             Waking::Now => CopyFlags::empty(),
             Waking::Later => CopyFlags::DONT_WAKE,
         };
+        let is_protected = view.protect == Protect::On && self.files.write_back.tracks();
+        flags.set(CopyFlags::WRITE_PROTECT, is_protected);
         let Some(uffd) = self.files.uffd() else { return 0 };
         let mut done = 0;
         while done < pages {
@@ -232,7 +266,7 @@ impl Live {
     pub(crate) fn park_shared(&mut self, pager: &mut Pager, range: PageRange) -> u32 {
         let mut views = self.files.views.of(range);
         // Locked in memory by the program, they stay.
-        if views.any(|(addr, len)| maps::dont_need(addr, len).is_err()) {
+        if views.any(|Shown { addr, len, .. }| maps::dont_need(addr, len).is_err()) {
             return 0;
         }
         drop(views);
@@ -246,8 +280,10 @@ impl Live {
         for ranges in ranges.chunks(PARKED_AT_ONCE) {
             let Files { views, drops, .. } = &mut self.files;
             // What has been dropped and is not parked is found to be in memory when it is touched.
-            let dropped =
-                ranges.len() > 1 && drops.drop_all(ranges.iter().flat_map(|range| views.of(*range)));
+            let dropped = ranges.len() > 1
+                && drops.drop_all(
+                    ranges.iter().flat_map(|range| views.of(*range)).map(|shown| (shown.addr, shown.len)),
+                );
             for range in ranges.iter().copied() {
                 parked += if dropped {
                     self.are_parked(pager, range);
@@ -281,7 +317,7 @@ impl Live {
     /// Makes touches of a page bus errors wherever it is seen.
     pub(crate) fn poison_views(&mut self, page: PageNo) {
         let Some(uffd) = self.files.uffd() else { return };
-        for (addr, len) in self.files.views.of(PageRange::one(page)) {
+        for Shown { addr, len, .. } in self.files.views.of(PageRange::one(page)) {
             // SAFETY: the core holds the page's bytes to be lost.
             match unsafe { uffd.poison(addr, len) } {
                 Ok(()) | Err(Errno::EXIST) => drop(uffd.wake(addr, len)),
