@@ -45,6 +45,8 @@ enum Use {
     Write,
     /// Read pages at random from 16 threads
     Random,
+    /// Look numbers up in it, which are in order, from 16 threads
+    Lookup,
     /// Sort its words, and have it on the disk
     Sort,
     /// Go through it as a graph, breadth first
@@ -218,6 +220,26 @@ fn measured(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
                 });
             });
         }
+        Use::Lookup => {
+            map.advise(options.hint.unwrap_or(Hint::Random))?;
+            let all = map.all();
+            let lookups = options.touches / 4;
+            phase("lookup", THREADS * lookups * WORDS * 8, THREADS * lookups, || {
+                thread::scope(|scope| {
+                    for seed in 0..THREADS {
+                        scope.spawn(move || {
+                            let mut random = Random::new(seed as u64 + 1);
+                            for _ in 0..lookups {
+                                let index = random.below(words);
+                                // One that is there, and one that is not.
+                                assert_eq!(all.binary_search(&sorted(index as u64)), Ok(index));
+                                assert_eq!(all.binary_search(&(sorted(index as u64) + 1)), Err(index + 1));
+                            }
+                        });
+                    }
+                });
+            });
+        }
         Use::Sort => {
             map.advise(options.hint.unwrap_or(Hint::None))?;
             let mut done = Ok(());
@@ -249,6 +271,11 @@ fn nodes(words: usize) -> usize {
     words / (1 + DEGREE / 2)
 }
 
+/// Numbers that are in order, with others between them.
+fn sorted(index: u64) -> u64 {
+    index * 3
+}
+
 fn make(options: &Options, kind: Use) -> Result<(), Error> {
     let words = options.mib << 17;
     let mut file = BufWriter::with_capacity(1 << 20, File::create(&options.file)?);
@@ -262,8 +289,9 @@ fn make(options: &Options, kind: Use) -> Result<(), Error> {
             file.write_all(&target.to_ne_bytes())?;
         }
     } else {
+        let word = if kind == Use::Lookup { sorted } else { number };
         for index in 0..words as u64 {
-            file.write_all(&number(index).to_ne_bytes())?;
+            file.write_all(&word(index).to_ne_bytes())?;
         }
     }
     let file = file.into_inner()?;
