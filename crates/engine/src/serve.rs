@@ -215,7 +215,7 @@ pub(crate) fn serve(engine: &Engine, leash: Option<&Leash>, mut guard: Option<Gu
         // The followed thread goes on only when this one waits.
         acted &= !live.steering.holds_somebody_up();
         if !acted {
-            let quiet_work = pager.has_stale_slots() || live.map_is_stale();
+            let quiet_work = pager.has_stale_slots() || live.map_is_stale() || live.may_be_dirty(pager);
             wait.prepare(live, guard.as_mut(), quiet_work);
         }
         drop(core);
@@ -295,6 +295,7 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
     acted |= live.retry_deferred(pager);
     live.sample_accesses(pager);
     if !live.files.are_none() {
+        live.write_back(pager);
         acted |= live.go_on_flushing(pager);
         acted |= live.go_on_populating(pager);
     }
