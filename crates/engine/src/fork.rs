@@ -35,6 +35,7 @@ use crate::engine::{
 use crate::pool::Pool;
 use crate::signals::Blocked;
 use core::mem;
+use core::sync::atomic::Ordering;
 use pager::{Commit, Config, Inherit, Lineage, MemberNo, PageRange, Pager, State};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
