@@ -44,6 +44,7 @@ mod runs;
 mod stats;
 mod table;
 mod typed;
+mod unused;
 mod walk;
 
 pub use blocks::BlockState;

@@ -57,10 +57,13 @@ struct Inner {
 }
 
 /// Tells the pager what is free, so that it is not written to the store.
-struct Free(NonNull<::heap::Heap<Paged>>);
+struct Free {
+    malloc: NonNull<::heap::Heap<Paged>>,
+    families: NonNull<Families<Paged>>,
+}
 
-// SAFETY: the heap is used from any thread, and there for as long as this is asked: whoever
-// drops the heap has it forgotten first.
+// SAFETY: both are used from any thread, and there for as long as this is asked: whoever
+// drops them has it forgotten first.
 unsafe impl Send for Free {}
 // SAFETY: as above.
 unsafe impl Sync for Free {}
@@ -68,7 +71,8 @@ unsafe impl Sync for Free {}
 impl KnowsUnused for Free {
     fn is_unused(&self, addr: usize) -> bool {
         // SAFETY: see above.
-        unsafe { self.0.as_ref() }.is_unused(addr)
+        let (malloc, families) = unsafe { (self.malloc.as_ref(), self.families.as_ref()) };
+        malloc.is_unused(addr) || families.is_unused(addr)
     }
 }
 
@@ -121,8 +125,9 @@ impl Heap {
                 paging,
             };
             let inner = Arc::new(inner);
-            // In an `Arc` it stays where it is.
-            let free = Free(NonNull::from(&inner.malloc));
+            // In an `Arc` they stay where they are.
+            let (malloc, families) = (NonNull::from(&inner.malloc), NonNull::from(&inner.families));
+            let free = Free { malloc, families };
             inner.paging.instance().know_unused(Some(Arc::new(free)));
             Self { inner }
         })

@@ -37,6 +37,11 @@ impl Entry {
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().expect("nothing panics under this lock")
     }
+
+    /// The same without waiting: none if somebody else has it.
+    pub(super) fn try_ledger(&self) -> Option<MutexGuard<'_, Ledger>> {
+        self.ledger.try_lock().ok()
+    }
 }
 
 /// Families by number, read without a lock, and by name. Bucket k holds those whose
