@@ -63,7 +63,7 @@ struct Free {
 }
 
 // SAFETY: both are used from any thread, and there for as long as this is asked: whoever
-// drops them has it forgotten first.
+// drops the heap has it forgotten first.
 unsafe impl Send for Free {}
 // SAFETY: as above.
 unsafe impl Sync for Free {}

@@ -38,8 +38,8 @@ impl Entry {
         self.ledger.lock().expect("nothing panics under this lock")
     }
 
-    /// The same without waiting: none if somebody else has it.
-    pub(super) fn try_ledger(&self) -> Option<MutexGuard<'_, Ledger>> {
+    /// The same, if nobody has it.
+    pub(super) fn ledger_if_free(&self) -> Option<MutexGuard<'_, Ledger>> {
         self.ledger.try_lock().ok()
     }
 }

@@ -16,7 +16,7 @@ impl<S: PageSource> Families<S> {
         let Some(table) = self.pool.table().filter(|table| table.owns(page)) else { return false };
         let Some(holder) = table.holder(page) else { return self.pool.keeps(page) };
         let Some(entry) = self.directory.get(FamilyId(holder.family)) else { return false };
-        let Some(ledger) = entry.try_ledger() else { return false };
+        let Some(ledger) = entry.ledger_if_free() else { return false };
         // Only now can it not change any more.
         let run = ledger.run(holder.run).filter(|_| table.holder(page) == Some(holder));
         run.is_some_and(|run| {
