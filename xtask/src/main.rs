@@ -20,6 +20,8 @@ struct CommandLine {
 enum Chore {
     /// Check everything that a change must pass
     Ci,
+    /// Run what threads share without a lock in every order that threads may take
+    Loom,
     /// Measure, and compare
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -61,11 +63,29 @@ const CI: &[Step] = &[
         arguments: &["doc", "--locked", "--package=outcore-library", "--no-deps", "--document-private-items"],
         variable: Some(("RUSTDOCFLAGS", "-D warnings")),
     },
+    LOOM,
 ];
+
+/// Apart from everything else that is built: the flag is seen by every crate.
+const LOOM: Step = Step {
+    name: "interleavings",
+    arguments: &[
+        "test",
+        "--locked",
+        "--release",
+        "--target-dir=target/loom",
+        "--package=sys",
+        "--package=heap",
+        "--lib",
+        "loom",
+    ],
+    variable: Some(("RUSTFLAGS", "--cfg loom")),
+};
 
 fn main() -> ExitCode {
     match CommandLine::parse().chore {
         Chore::Ci => run(CI),
+        Chore::Loom => run(&[LOOM]),
         Chore::Bench(bench) => bench::run(&bench),
     }
 }

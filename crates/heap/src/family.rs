@@ -44,6 +44,7 @@ mod runs;
 mod stats;
 mod table;
 mod typed;
+mod unused;
 mod visit;
 mod walk;
 

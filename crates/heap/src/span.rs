@@ -1,7 +1,7 @@
 #![expect(unsafe_code, reason = "spans are followed in memory by their bits")]
 //! Spans: runs of units that hold the objects of one class, or one large object.
 
-use crate::bitmap::{Bitmap, words_for};
+use crate::bitmap::{Bitmap, is_set, words_for};
 use crate::class::{CLASSES, GEOMETRY, MOST_UNITS, UNIT, span_len};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
@@ -211,7 +211,7 @@ impl Entry {
         let words = first_word(self.address());
         // SAFETY: within the words that follow the span, by the caller's contract.
         let word = unsafe { &*words.add(object / 64) };
-        word.load(core::sync::atomic::Ordering::Relaxed) >> (object % 64) & 1 != 0
+        is_set(word, object)
     }
 }
 

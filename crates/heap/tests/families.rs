@@ -523,6 +523,51 @@ fn freeing_and_walking_touch_nothing() {
     assert_eq!((source.promised.load(Relaxed), heap.cached_pages()), (0, 0));
 }
 
+/// A page says that it is unused exactly when it is in a free block's data, or in no family.
+#[test]
+fn unused_pages_are_those_without_used_blocks() {
+    let mut unused = [0; 2];
+    for heap in all_heaps() {
+        let (family, mut seed) = (heap.register("five", 5).expect("a new name"), 3u64);
+        let mut next = |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) as usize % below
+        };
+        let mut blocks: Vec<NonNull<u8>> = Vec::new();
+        for _ in 0..600 {
+            if next(3) > 0 {
+                let units = [1, 30, 900, 5000, 12_000][next(5)];
+                blocks.extend(heap.calloc(family, units).ok());
+            } else if !blocks.is_empty() {
+                free(&heap, blocks.swap_remove(next(blocks.len())));
+            }
+            // What a page is found to be, with and without blocks.
+            let walk = heap.walk(family).expect("registered");
+            let Some(page) = (!walk.pages.is_empty()).then(|| &walk.pages[next(walk.pages.len())]) else {
+                continue;
+            };
+            for start in (page.address..page.address + page.bytes).step_by(4096) {
+                let free = page.blocks.iter().any(|block| {
+                    block.state == BlockState::Free
+                        && block.address <= start
+                        && start + 4096 <= block.address + block.size
+                });
+                assert_eq!(heap.is_unused(start), free, "{walk:?}");
+                unused[usize::from(free)] += 1;
+            }
+        }
+        let pages: Vec<usize> =
+            heap.walk(family).expect("registered").pages.iter().map(|page| page.address).collect();
+        blocks.into_iter().for_each(|block| free(&heap, block));
+        let kept = pages.iter().filter(|page| heap.is_unused(**page)).count();
+        assert!(kept > 0 && kept <= heap.cached_pages(), "{kept} of {}", pages.len());
+        heap.trim();
+        assert!(!pages.into_iter().any(|page| heap.is_unused(page)), "these are with the kernel");
+        assert!(!heap.is_unused(0));
+    }
+    assert!(unused.iter().all(|count| *count > 100), "{unused:?}");
+}
+
 #[test]
 fn an_object_at_a_boundary_costs_no_kernel_call_each_time() {
     let (heap, source) = counted(1 << 30);

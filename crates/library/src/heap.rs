@@ -71,7 +71,8 @@ unsafe impl Sync for Free {}
 impl KnowsUnused for Free {
     fn is_unused(&self, addr: usize) -> bool {
         // SAFETY: see above.
-        unsafe { self.malloc.as_ref() }.is_unused(addr)
+        let (malloc, families) = unsafe { (self.malloc.as_ref(), self.families.as_ref()) };
+        malloc.is_unused(addr) || families.is_unused(addr)
     }
 
     fn family(&self, number: u32, tell: &mut dyn FnMut(FamilyPart<'_>)) -> bool {
@@ -134,9 +135,9 @@ impl Heap {
                 paging,
             };
             let inner = Arc::new(inner);
-            // In an `Arc` it stays where it is.
-            let free =
-                Free { malloc: NonNull::from(&inner.malloc), families: NonNull::from(&inner.families) };
+            // In an `Arc` they stay where they are.
+            let (malloc, families) = (NonNull::from(&inner.malloc), NonNull::from(&inner.families));
+            let free = Free { malloc, families };
             inner.paging.instance().know_unused(Some(Arc::new(free)));
             Self { inner }
         })

@@ -199,6 +199,38 @@ fn what_is_free_is_not_written() {
     assert!(again.iter().all(|object| **object == [3; 1024]));
 }
 
+/// Nine of ten blocks of families are free, in pages of their own; these are dropped, and
+/// blocks that get them again are as new.
+#[test]
+fn what_is_free_in_families_is_not_written() {
+    const LONG: usize = 15 * PAGE;
+    let heap = heap();
+    let bytes = heap.families().bytes();
+    let long = || heap.families().calloc(bytes, LONG).expect("pages");
+    let blocks: Vec<_> = (0..17).map(|_| long()).collect();
+    for block in &blocks {
+        // SAFETY: live, and as long.
+        unsafe { block.as_ptr().write_bytes(7, LONG) };
+    }
+    for block in &blocks {
+        // SAFETY: used by nobody.
+        unsafe { heap.families().free(block.as_ptr()) }.expect("used");
+    }
+    let kept = heap.families().cached_pages();
+    assert!(kept >= 100, "{kept} pages are kept");
+    let mut more: PagedVec<u8, Heap> = PagedVec::new_in(heap.clone());
+    more.resize(BUDGET + MIB, 2);
+    let stats = heap.stats();
+    assert!(stats.zero_evictions >= kept as u64 / 2, "of {kept} pages: {stats:?}");
+    for _ in 0..17 {
+        // SAFETY: live, and as long.
+        let block = unsafe { std::slice::from_raw_parts(long().as_ptr(), LONG) };
+        assert!(block.iter().all(|byte| *byte == 0));
+    }
+    assert!(more.iter().all(|byte| *byte == 2));
+    heap.families().check().expect("the laws hold");
+}
+
 #[test]
 fn what_grows_elsewhere_takes_its_pages_along() {
     let heap = heap();

@@ -3,13 +3,88 @@
 //! Three states as in Ulrich Drepper, "Futexes Are Tricky" (2011): free, taken,
 //! taken with somebody asleep.
 
+#[cfg(all(test, loom))]
+mod model;
+
 use core::sync::atomic::{AtomicU32, Ordering};
 use rustix::thread::futex;
 
 const FREE: u32 = 0;
 const TAKEN: u32 = 1;
 const CONTENDED: u32 = 2;
-const SPINS: u32 = 64;
+
+/// A word that threads sleep on: the kernel's, or a model's.
+trait Word {
+    /// How often it is looked at before somebody sleeps.
+    const SPINS: u32;
+
+    fn look(&self) -> u32;
+    fn change(&self, from: u32, to: u32) -> bool;
+    fn swap(&self, to: u32, ordering: Ordering) -> u32;
+    /// Sleeps until woken, unless the word is not `expected`; it may return early.
+    fn sleep_while(&self, expected: u32);
+    fn wake_one(&self);
+    /// Between two looks.
+    fn pause();
+}
+
+impl Word for AtomicU32 {
+    const SPINS: u32 = 64;
+
+    fn look(&self) -> u32 {
+        self.load(Ordering::Relaxed)
+    }
+
+    fn change(&self, from: u32, to: u32) -> bool {
+        self.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    fn swap(&self, to: u32, ordering: Ordering) -> u32 {
+        self.swap(to, ordering)
+    }
+
+    fn sleep_while(&self, expected: u32) {
+        // Miri, which looks for undefined behaviour, knows no raw system calls.
+        if cfg!(miri) {
+            return std::thread::yield_now();
+        }
+        // Woken, interrupted or too late: in each case the caller looks again.
+        let _ = futex::wait(self, futex::Flags::PRIVATE, expected, None);
+    }
+
+    fn wake_one(&self) {
+        if !cfg!(miri) {
+            let _ = futex::wake(self, futex::Flags::PRIVATE, 1);
+        }
+    }
+
+    fn pause() {
+        core::hint::spin_loop();
+    }
+}
+
+fn lock<W: Word>(word: &W) {
+    for _ in 0..W::SPINS {
+        // Looked at before it is asked for, so that those who wait do not hold up who has it.
+        if word.look() == FREE && word.change(FREE, TAKEN) {
+            return;
+        }
+        W::pause();
+    }
+    while word.swap(CONTENDED, Ordering::Acquire) != FREE {
+        word.sleep_while(CONTENDED);
+    }
+}
+
+fn try_lock(word: &impl Word) -> bool {
+    word.change(FREE, TAKEN)
+}
+
+fn unlock(word: &impl Word) {
+    if word.swap(FREE, Ordering::Release) == CONTENDED {
+        word.wake_one();
+    }
+}
 
 /// A lock without data, 4 bytes, free when zero.
 #[derive(Debug, Default)]
@@ -26,32 +101,12 @@ impl Lock {
     /// Waits until it is free and takes it. Must be followed by [`Self::unlock`], in
     /// this thread or in the child that it forks.
     pub fn lock(&self) {
-        let take =
-            |from, to| self.state.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        for _ in 0..SPINS {
-            // Looked at before it is asked for, so that those who wait do not hold up who has it.
-            if self.state.load(Ordering::Relaxed) == FREE && take(FREE, TAKEN) {
-                return;
-            }
-            core::hint::spin_loop();
-        }
-        // Miri, which looks for undefined behaviour, knows no raw system calls.
-        while cfg!(miri) && !take(FREE, TAKEN) {
-            std::thread::yield_now();
-        }
-        if cfg!(miri) {
-            return;
-        }
-        while self.state.swap(CONTENDED, Ordering::Acquire) != FREE {
-            // Woken, interrupted or too late: in each case the loop looks again.
-            let _ = futex::wait(&self.state, futex::Flags::PRIVATE, CONTENDED, None);
-        }
+        lock(&self.state);
     }
 
     /// The same for the duration of `work`, unless somebody else has it: then none.
     pub fn try_hold<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
-        let taken = self.state.compare_exchange(FREE, TAKEN, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        taken.then(|| {
+        try_lock(&self.state).then(|| {
             let result = work();
             self.unlock();
             result
@@ -60,9 +115,7 @@ impl Lock {
 
     /// Frees it.
     pub fn unlock(&self) {
-        if self.state.swap(FREE, Ordering::Release) == CONTENDED {
-            let _ = futex::wake(&self.state, futex::Flags::PRIVATE, 1);
-        }
+        unlock(&self.state);
     }
 
     /// Holds it for the duration of `work`.

@@ -181,6 +181,15 @@ impl<S: PageSource> Pool<S> {
         pages
     }
 
+    /// Whether a page is in a run that is kept; false if somebody else has the lock.
+    pub(super) fn keeps(&self, page: usize) -> bool {
+        let Ok(guard) = self.state.try_lock() else { return false };
+        guard.as_ref().is_some_and(|state| {
+            let mut lengths = (1..).map(|pages| pages * self.page_size).zip(&state.cache);
+            lengths.any(|(len, runs)| runs.iter().any(|run| page.wrapping_sub(run.start) < len))
+        })
+    }
+
     /// Pages that are kept for the next family that needs some.
     pub(super) fn cached_pages(&self) -> usize {
         self.lock().as_ref().map_or(0, |state| state.cached_pages)
