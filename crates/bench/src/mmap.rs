@@ -28,6 +28,9 @@ pub(crate) struct Options {
     /// What is done with it; nothing but making it if none is given
     #[arg(long)]
     only: Option<Use>,
+    /// What the kernel or Outcore is told about the use; as fits it if none is given
+    #[arg(long)]
+    hint: Option<Hint>,
     /// Random reads of each thread
     #[arg(long, default_value_t = 2_000)]
     touches: usize,
@@ -42,6 +45,8 @@ enum Use {
     Write,
     /// Read pages at random from 16 threads
     Random,
+    /// Look numbers up in it, which are in order, from 16 threads
+    Lookup,
     /// Sort its words, and have it on the disk
     Sort,
     /// Go through it as a graph, breadth first
@@ -58,9 +63,14 @@ enum Map {
     Outcore { map: MappedFile, _heap: Heap },
 }
 
-#[derive(Clone, Copy)]
+/// How pages will be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Hint {
+    /// Nothing is told
+    None,
+    /// In order
     Sequential,
+    /// At random
     Random,
 }
 
@@ -113,6 +123,7 @@ impl Map {
         match self {
             Self::Kernel { start, len } => {
                 let advice = match hint {
+                    Hint::None => libc::MADV_NORMAL,
                     Hint::Sequential => libc::MADV_SEQUENTIAL,
                     Hint::Random => libc::MADV_RANDOM,
                 };
@@ -124,6 +135,7 @@ impl Map {
             }
             Self::Outcore { map, .. } => {
                 let advice = match hint {
+                    Hint::None => FileAdvice::Normal,
                     Hint::Sequential => FileAdvice::Sequential,
                     Hint::Random => FileAdvice::Random,
                 };
@@ -168,14 +180,14 @@ fn measured(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let (words, pages) = (len / 8, len / 8 / WORDS);
     match kind {
         Use::Read => {
-            map.advise(Hint::Sequential)?;
+            map.advise(options.hint.unwrap_or(Hint::Sequential))?;
             let mut sum = 0u64;
             phase("read", len, pages, || sum = map.all().iter().fold(0, |sum, word| sum.wrapping_add(*word)));
             let wanted = (0..words as u64).fold(0u64, |sum, index| sum.wrapping_add(number(index)));
             assert_eq!(sum, wanted, "what was read is not what was written");
         }
         Use::Write => {
-            map.advise(Hint::Sequential)?;
+            map.advise(options.hint.unwrap_or(Hint::Sequential))?;
             let mut done = Ok(());
             phase("write", len, pages, || {
                 for page in map.words().chunks_mut(WORDS) {
@@ -192,7 +204,7 @@ fn measured(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
             assert!(right, "what was written is not there");
         }
         Use::Random => {
-            map.advise(Hint::Random)?;
+            map.advise(options.hint.unwrap_or(Hint::Random))?;
             let all = map.all();
             phase("random", THREADS * options.touches * WORDS * 8, THREADS * options.touches, || {
                 thread::scope(|scope| {
@@ -208,7 +220,28 @@ fn measured(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
                 });
             });
         }
+        Use::Lookup => {
+            map.advise(options.hint.unwrap_or(Hint::Random))?;
+            let all = map.all();
+            let lookups = options.touches / 4;
+            phase("lookup", THREADS * lookups * WORDS * 8, THREADS * lookups, || {
+                thread::scope(|scope| {
+                    for seed in 0..THREADS {
+                        scope.spawn(move || {
+                            let mut random = Random::new(seed as u64 + 1);
+                            for _ in 0..lookups {
+                                let index = random.below(words);
+                                // One that is there, and one that is not.
+                                assert_eq!(all.binary_search(&sorted(index as u64)), Ok(index));
+                                assert_eq!(all.binary_search(&(sorted(index as u64) + 1)), Err(index + 1));
+                            }
+                        });
+                    }
+                });
+            });
+        }
         Use::Sort => {
+            map.advise(options.hint.unwrap_or(Hint::None))?;
             let mut done = Ok(());
             phase("sort", len, pages, || {
                 map.words().sort_unstable();
@@ -222,7 +255,8 @@ fn measured(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
             assert!(sorted && sum == wanted, "it is not sorted, or not what it was");
         }
         Use::Bfs => {
-            map.advise(Hint::Random)?;
+            // Each level goes up through the file.
+            map.advise(options.hint.unwrap_or(Hint::Sequential))?;
             let mut reached = 0;
             phase("bfs", len, pages, || reached = breadth_first(map.all()));
             assert!(reached > nodes(words) / 10 * 9, "{reached} nodes are reached");
@@ -235,6 +269,11 @@ fn measured(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
 /// word.
 fn nodes(words: usize) -> usize {
     words / (1 + DEGREE / 2)
+}
+
+/// Numbers that are in order, with others between them.
+fn sorted(index: u64) -> u64 {
+    index * 3
 }
 
 fn make(options: &Options, kind: Use) -> Result<(), Error> {
@@ -250,8 +289,9 @@ fn make(options: &Options, kind: Use) -> Result<(), Error> {
             file.write_all(&target.to_ne_bytes())?;
         }
     } else {
+        let word = if kind == Use::Lookup { sorted } else { number };
         for index in 0..words as u64 {
-            file.write_all(&number(index).to_ne_bytes())?;
+            file.write_all(&word(index).to_ne_bytes())?;
         }
     }
     let file = file.into_inner()?;

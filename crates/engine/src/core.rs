@@ -72,6 +72,8 @@ pub(crate) struct Live {
     pub(crate) bell: Uffd,
     /// It also tells of forks that were not announced.
     pub(crate) bell_is_watched: bool,
+    /// The userfaultfds stay open as long as the memory is there, whoever is killed.
+    pub(crate) is_anchored: bool,
     pub(crate) mechanism: Mechanism,
     pub(crate) pool: Pool,
     pub(crate) store: Store,

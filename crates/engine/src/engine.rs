@@ -5,6 +5,7 @@ use crate::PAGE;
 use crate::core::{Core, Mechanism, Request, pages_of};
 use crate::error::OpenError;
 use crate::fork::{Estate, Kin};
+use crate::gate::Gate;
 use crate::home::{self, FirstThread};
 use crate::serve;
 use crate::settings::{Scope, Settings};
@@ -12,7 +13,7 @@ use crate::signals::Blocked;
 use crate::takeover::MIN_FRAMES;
 use crate::voice::{self, Voice};
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use pager::{Commit, Config, Inherit, Lineage, PageRange, Pager, Rights};
 use rustix::io::Errno;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
@@ -57,8 +58,13 @@ pub struct Engine {
     pub(crate) thread_starts: fn(),
     /// Set once by the pager, if its slots can be shared with forked children.
     pub(crate) kin: OnceLock<Kin>,
-    /// In a forked child whose parent paged: not 0 once it is served.
-    pub(crate) served: AtomicU32,
+    /// The pager allocates for itself. Before, it uses the program's heap like any thread, and must
+    /// not wait for itself there.
+    began: AtomicBool,
+    /// Open once the pager could page, or has found that it cannot.
+    pub(crate) ready: Gate,
+    /// In a forked child whose parent paged: open once it is served.
+    pub(crate) served: Gate,
     pub(crate) voice: Voice,
     /// Frames move, so that discards are announced; else they are told.
     announces_discards: AtomicU8,
@@ -154,7 +160,9 @@ impl Engine {
             first_thread,
             thread_starts,
             kin: OnceLock::new(),
-            served: AtomicU32::new(0),
+            began: AtomicBool::new(false),
+            ready: Gate::default(),
+            served: Gate::default(),
             voice,
             announces_discards: AtomicU8::new(1),
         })
@@ -162,11 +170,13 @@ impl Engine {
 
     pub(crate) fn start_thread(&'static self) -> Result<(), String> {
         let _blocked = Blocked::all();
+        home::expect_pager(self);
         std::thread::Builder::new()
             .name("outcore-pager".into())
             .stack_size(256 << 10)
             .spawn(move || {
                 (self.thread_starts)();
+                self.began.store(true, Ordering::Release);
                 home::leave(self);
                 let kept = self.lock_core().estate.as_ref().map(Estate::raw);
                 serve::own_file_table(kept);
@@ -254,9 +264,9 @@ impl Engine {
         } else {
             self.promised.fetch_add(bytes, Ordering::Relaxed);
         }
-        // What else the process holds is not known here; half the budget leaves room for it.
-        if self.promised.load(Ordering::Relaxed) > self.settings.ram_bytes / 2 {
-            self.watch();
+        if self.watch_if_needed() && self.began.load(Ordering::Acquire) {
+            // A busy disk may be slow to make the store. A pager that was killed is not waited for.
+            let _ = self.ready.wait(self);
         }
         true
     }
@@ -268,12 +278,18 @@ impl Engine {
         });
     }
 
-    fn watch(&self) {
+    /// Has the pager watch once what is promised could exceed the budget; whether it could.
+    pub(crate) fn watch_if_needed(&self) -> bool {
+        // What else the process holds is not known here; half the budget leaves room for it.
+        if self.promised.load(Ordering::Relaxed) <= self.settings.ram_bytes / 2 {
+            return false;
+        }
         let (dormant, watching) = (Stage::Dormant as u8, Stage::Watching as u8);
         if self.stage.compare_exchange(dormant, watching, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             self.summons.store(1, Ordering::Release);
             companion::wake(&self.summons);
         }
+        true
     }
 
     /// Drops the contents of whole pages, which read as zeros from then on. They
@@ -336,7 +352,9 @@ impl Engine {
             first_thread: FirstThread::of_caller(),
             thread_starts: self.thread_starts,
             kin: OnceLock::new(),
-            served: AtomicU32::new(0),
+            began: AtomicBool::new(false),
+            ready: Gate::default(),
+            served: Gate::default(),
             voice: Voice::Process,
             announces_discards: AtomicU8::new(1),
         })))

@@ -42,14 +42,7 @@ impl Live {
                 break;
             }
             let stock = pager.parking_target() + need.min(EVICT_BATCH);
-            let (mut parked, mut calls) = (0, 0);
-            while pager.frames_parked() < stock && calls < PARK_CALLS {
-                match self.park(pager) {
-                    0 => break,
-                    more => parked += more,
-                }
-                calls += 1;
-            }
+            let parked = self.park(pager, stock);
             let ripe = pager.frames_parked() >= stock || parked == 0;
             let evicted = if ripe { self.evict(pager, need.min(MAX_OP_PAGES as u32)) } else { 0 };
             acted |= parked + evicted > 0;
@@ -84,17 +77,42 @@ impl Live {
         }
     }
 
-    /// Unmaps the oldest run; how many pages were parked.
-    fn park(&mut self, pager: &mut Pager) -> u32 {
-        let range = match pager.next_parking(PARK_RUN) {
-            Parking::Pages(range) => range,
-            Parking::Scanned | Parking::Nothing => {
+    /// Unmaps the oldest runs until so many pages are parked; how many were.
+    fn park(&mut self, pager: &mut Pager, stock: u32) -> u32 {
+        let (mut parked, mut calls, mut gathered) = (0, 0, 0);
+        while pager.frames_parked() + gathered < stock && calls < PARK_CALLS {
+            let Parking::Pages(range) = pager.next_parking(PARK_RUN) else {
                 self.watch.recorder.nothing_to_park();
-                return 0;
+                break;
+            };
+            if self.files.is_shared(range.start) {
+                self.files.parking.push(range);
+                gathered += range.count as u32;
+                if self.files.parking.len() == self.files.parking.capacity() {
+                    break;
+                }
+                continue;
             }
-        };
-        let (tried, parked) = self.unmap_run(pager, range);
-        self.watch.recorder.park(tried);
+            parked += self.park_gathered(pager);
+            gathered = 0;
+            let (tried, more) = self.unmap_run(pager, range);
+            self.watch.recorder.park(tried);
+            parked += more;
+            calls += 1;
+            if more == 0 {
+                break;
+            }
+        }
+        parked + self.park_gathered(pager)
+    }
+
+    /// Unmaps what has been gathered of shared pages; how many were parked.
+    fn park_gathered(&mut self, pager: &mut Pager) -> u32 {
+        let mut ranges = core::mem::take(&mut self.files.parking);
+        let parked = self.park_shared_together(pager, &ranges);
+        ranges.iter().for_each(|range| self.watch.recorder.park(range.count as u32));
+        ranges.clear();
+        self.files.parking = ranges;
         parked
     }
 

@@ -189,10 +189,9 @@ fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64
     let bell = watched
         .or_else(|_| more(Features::empty()))
         .map_err(failed("a third userfaultfd cannot be opened"))?;
-    if settings.scope == Scope::Process {
-        // Where rings are not allowed, the guard alone keeps them open.
-        let _ = anchor::keep_open(&[arena.uffd.as_fd(), bell.as_fd()]);
-    }
+    // Where rings are not allowed, the guard alone keeps them open.
+    let is_anchored =
+        settings.scope == Scope::Process && anchor::keep_open(&[arena.uffd.as_fd(), bell.as_fd()]).is_ok();
     register_pool(&pool_side, &pool, arena.mechanism)
         .map_err(failed("the frame pool cannot be registered"))?;
     let zeros = Reservation::new(ZEROS * PAGE).map_err(failed("no memory"))?;
@@ -217,6 +216,7 @@ fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64
         pool_side,
         bell,
         bell_is_watched,
+        is_anchored,
         mechanism: arena.mechanism,
         pool,
         store: faulty(store, settings)?,

@@ -30,6 +30,7 @@ mod source;
 mod ticket;
 mod transfer;
 mod views;
+mod write_back;
 
 pub(crate) use directory::Directory;
 pub use error::MapError;
@@ -38,11 +39,15 @@ pub(crate) use link::Link;
 pub use map::{Access, FileMap, FileSpec};
 pub(crate) use request::FileRequest;
 
+use crate::ops::MAX_OP_PAGES;
+use crate::pool::Place;
 use flush::Flush;
 use pager::{PageNo, PageRange, SlotNo};
 use source::Sources;
+use sys::drops::Drops;
 use sys::uffd::{Features, Source as UffdSource, Uffd};
 use views::Views;
+use write_back::WriteBack;
 
 /// Everything that the pager thread has about files.
 #[derive(Debug)]
@@ -62,9 +67,17 @@ pub(crate) struct Files {
     flushes_begun: u32,
     /// What is to be brought in when there is nothing better to do.
     populates: Vec<PageRange>,
+    write_back: WriteBack,
+    /// Scratch: buffers that are copied from, and what is to be parked; capacity is fixed.
+    emptied: Vec<Place>,
+    pub(crate) parking: Vec<PageRange>,
+    drops: Drops,
     /// The digest of a page of zeros.
     zero: u128,
 }
+
+/// Ranges that are taken out of views with one call.
+const PARKED_AT_ONCE: usize = 64;
 
 impl Files {
     pub(crate) fn new(uffd_source: UffdSource, zero: u128) -> Self {
@@ -79,6 +92,10 @@ impl Files {
             flushes: Vec::new(),
             flushes_begun: 0,
             populates: Vec::new(),
+            write_back: WriteBack::default(),
+            emptied: Vec::new(),
+            parking: Vec::new(),
+            drops: Drops::default(),
             zero,
         }
     }
@@ -94,7 +111,20 @@ impl Files {
         self.link = Some(link);
         self.slots = slots;
         let want = Features::MISSING_SHMEM | Features::MINOR_SHMEM | Features::POISON | Features::THREAD_ID;
-        self.uffd = Uffd::open(self.uffd_source, want).ok().map(|(uffd, _)| uffd);
+        let tracking = want
+            | Features::WP_ASYNC
+            | Features::WP_UNPOPULATED
+            | Features::WP_HUGETLBFS_SHMEM
+            | Features::PAGEFAULT_FLAG_WP;
+        if let Ok((uffd, _)) = Uffd::open(self.uffd_source, tracking) {
+            self.uffd = Some(uffd);
+            self.write_back.begin();
+        } else {
+            self.uffd = Uffd::open(self.uffd_source, want).ok().map(|(uffd, _)| uffd);
+        }
+        self.emptied.reserve(MAX_OP_PAGES);
+        self.parking.reserve(PARKED_AT_ONCE);
+        self.drops.begin(PARKED_AT_ONCE);
     }
 
     pub(crate) fn zero_digest(&self) -> u128 {

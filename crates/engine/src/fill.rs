@@ -3,7 +3,7 @@
 
 use crate::core::{Live, addr_of};
 use crate::ops::{MAX_OP_PAGES, Purpose};
-use crate::pool::Place;
+use crate::pool::{Place, Pool};
 use pager::{
     Content, Fill, FillResult, FrameNo, PageNo, PageRange, Pager, Read, SlotNo, State, WriteResult, Written,
 };
@@ -71,11 +71,14 @@ impl Live {
         let reads = &pager.reads()[run.start..run.start + run.count];
         'gather: while op.frames.len() < reads.len() {
             let left = &reads[op.frames.len()..];
+            let most = left.len() as u32;
             let places = if self.files.is_shared(left[0].page) {
-                // Read in place. Their slots, and so their pages, are in a row.
-                Some(self.pool.in_window(self.files.in_window(left[0].page), left.len() as u32))
+                // In place a page would be made, zeroed and mapped for the read alone, which costs
+                // more than the copy. Their slots, and so their pages, are in a row.
+                let in_place = |pool: &mut Pool| pool.in_window(self.files.in_window(left[0].page), most);
+                Some(self.pool.take_buffers(most).unwrap_or_else(|| in_place(&mut self.pool)))
             } else {
-                self.pool.take_for_read(left.len() as u32)
+                self.pool.take_for_read(most)
             };
             let Some(places) = places else { break };
             for place in places.places() {

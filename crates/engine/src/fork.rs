@@ -27,18 +27,17 @@
 //! kept out of forks instead, so that its userfaultfd tells of such children where the kernel
 //! lets it (`UFFD_FEATURE_EVENT_FORK`, CAP_SYS_PTRACE).
 
+use crate::PAGE;
 use crate::core::{Core, Inherited, Live, Request, addr_of};
 use crate::engine::{
     AddressSpaceLock, Engine, Stage, attach_status, die, forget_status, this_is_the_program,
 };
 use crate::pool::Pool;
 use crate::signals::Blocked;
-use crate::{PAGE, home};
 use core::mem;
 use core::sync::atomic::Ordering;
 use pager::{Commit, Config, Inherit, Lineage, MemberNo, PageRange, Pager, State};
 use rustix::io::Errno;
-use rustix::thread::{Timespec, futex};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::MutexGuard;
 use store::{Digester, Store};
@@ -280,8 +279,7 @@ impl Engine {
         let pager = core.take_areas();
         let child = self.child(Core::new(pager))?;
         child.start_thread()?;
-        let promised = child.promise(0);
-        debug_assert!(promised, "what was promised stays promised");
+        child.watch_if_needed();
         Ok(child)
     }
 
@@ -319,33 +317,13 @@ impl Engine {
         let estate = Estate { inbox, sent, kin: heir, pool, digester, memory };
         let child = self.child(Core { estate: Some(estate), ..Core::new(pager) })?;
         child.start_thread()?;
-        child.wait_until_served();
+        // Until then nothing may be touched that is paged.
+        if child.served.wait(child).is_err() {
+            die("the pager of a forked child was killed before it served");
+        }
         // The pager has a table of its own, and in it the same descriptor.
         close(raw);
         Ok(child)
-    }
-
-    /// Waits for the pager of a forked child, and for its guard: until then nothing may be
-    /// touched that is paged. Without a guard it would read as zeros if the pager were killed.
-    fn wait_until_served(&self) {
-        const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-        while self.awaits_its_pager() {
-            // Ends early or not: it is looked again.
-            let _ = futex::wait(&self.served, futex::Flags::PRIVATE, 0, Some(&LOOK));
-            if self.pager_is_a_process() && home::pager_is_gone() {
-                die("the pager of a forked child was killed before it served");
-            }
-        }
-    }
-
-    pub(crate) fn awaits_its_pager(&self) -> bool {
-        self.served.load(Ordering::Acquire) == 0
-    }
-
-    /// Tells [`Self::wait_until_served`].
-    pub(crate) fn is_served(&self) {
-        self.served.store(1, Ordering::Release);
-        let _ = futex::wake(&self.served, futex::Flags::PRIVATE, 1);
     }
 }
 

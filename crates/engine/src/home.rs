@@ -127,13 +127,19 @@ impl Leash {
     }
 }
 
+/// Before a pager is started.
+pub(crate) fn expect_pager(engine: &Engine) {
+    if engine.pager_is_a_process() {
+        PAGER.store(ALIVE, Ordering::Release);
+    }
+}
+
 /// Continues as a process in place of the calling thread, which was made for the pager.
 /// Returns only if that is not possible.
 pub(crate) fn leave(engine: &'static Engine) {
     if !engine.pager_is_a_process() {
         return;
     }
-    PAGER.store(ALIVE, Ordering::Release);
     let argument = core::ptr::from_ref(engine).expose_provenance();
     // SAFETY: the thread was made for this, with its signals blocked; its handle is
     // dropped. Where it fails, the pager is a thread.

@@ -102,7 +102,10 @@ impl Instance {
         // SAFETY: this table's copy, which nobody else closes.
         drop(unsafe { OwnedFd::from_raw_fd(copy) });
         match answer {
-            Ok(Ok(())) => Ok(Self { engine, told, pager: Some(pager), files: Directory::new(link) }),
+            Ok(Ok(())) => {
+                engine.ready.open();
+                Ok(Self { engine, told, pager: Some(pager), files: Directory::new(link) })
+            }
             Ok(Err(error)) => {
                 // It has returned, or is about to.
                 let _ = pager.join();

@@ -28,6 +28,7 @@ mod features;
 mod files;
 mod fill;
 mod fork;
+mod gate;
 mod home;
 mod instance;
 mod map;

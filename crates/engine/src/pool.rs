@@ -119,10 +119,13 @@ impl Pool {
 
     /// Up to `most` consecutive places to read into: buffers, as long as there are such.
     pub(crate) fn take_for_read(&mut self, most: u32) -> Option<PlaceRun> {
-        match self.buffers.take(most) {
-            Some((start, count)) => Some(PlaceRun { start: Place(start), count }),
-            None => self.take(most),
-        }
+        self.take_buffers(most).or_else(|| self.take(most))
+    }
+
+    /// Up to `most` consecutive buffers.
+    pub(crate) fn take_buffers(&mut self, most: u32) -> Option<PlaceRun> {
+        let (start, count) = self.buffers.take(most)?;
+        Some(PlaceRun { start: Place(start), count })
     }
 
     /// Whether the place's bytes are to be copied and its memory kept.

@@ -47,6 +47,7 @@ pub(crate) fn run(engine: &'static Engine, leash: Option<&Leash>) {
         Err(reason) => {
             say(&format!("{}. The program runs without a RAM limit.", reason.in_environment()));
             engine.set_stage(Stage::Off);
+            engine.ready.open();
             return;
         }
     };
@@ -66,6 +67,7 @@ pub(crate) fn run(engine: &'static Engine, leash: Option<&Leash>) {
     }
     core.live = Some(live);
     drop(core);
+    engine.ready.open();
     if leash.is_some() {
         // The program's directory is not kept busy: what is needed is open.
         let _ = rustix::process::chdir("/");
@@ -161,7 +163,7 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
     }
     let mut guard = guard;
     // Nothing is absent yet that would read as zeros without the pager.
-    while guard.as_mut().is_some_and(Guard::is_starting) {
+    while !is_anchored(engine) && guard.as_mut().is_some_and(Guard::is_starting) {
         leash.into_iter().for_each(Leash::check);
         std::thread::sleep(SOON);
     }
@@ -184,18 +186,24 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
     guard
 }
 
+/// Whether nobody reads zeros if the pager is killed before it has a guard.
+fn is_anchored(engine: &Engine) -> bool {
+    engine.lock_core().live.as_ref().is_some_and(|live| live.is_anchored)
+}
+
 /// Serves faults until it is asked to stop, which no engine of a process is.
 pub(crate) fn serve(engine: &Engine, leash: Option<&Leash>, mut guard: Option<Guard<'_>>) {
     let mut events = EventBuffer::new();
     // One more for the views of files.
     let mut faults: Vec<PageNo> = Vec::with_capacity((MAX_READS + 1) * EventBuffer::CAPACITY);
     let mut wait = Wait::new();
-    let mut is_awaited = engine.awaits_its_pager();
+    let mut is_awaited = !engine.served.is_open();
+    let is_anchored = is_anchored(engine);
     loop {
         // The thread that becomes the guard may touch what is served here.
         let guard_starts = guard.as_mut().is_some_and(Guard::is_starting);
-        if is_awaited && !guard_starts {
-            engine.is_served();
+        if is_awaited && (is_anchored || !guard_starts) {
+            engine.served.open();
             is_awaited = false;
         }
         let mut core = home::lock_core(engine, leash);
@@ -207,7 +215,7 @@ pub(crate) fn serve(engine: &Engine, leash: Option<&Leash>, mut guard: Option<Gu
         // The followed thread goes on only when this one waits.
         acted &= !live.steering.holds_somebody_up();
         if !acted {
-            let quiet_work = pager.has_stale_slots() || live.map_is_stale();
+            let quiet_work = pager.has_stale_slots() || live.map_is_stale() || live.may_be_dirty(pager);
             wait.prepare(live, guard.as_mut(), quiet_work);
         }
         drop(core);
@@ -287,6 +295,7 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
     acted |= live.retry_deferred(pager);
     live.sample_accesses(pager);
     if !live.files.are_none() {
+        live.write_back(pager);
         acted |= live.go_on_flushing(pager);
         acted |= live.go_on_populating(pager);
     }

@@ -1,20 +1,20 @@
 //! Free runs of units that still have their pages.
 
-use std::collections::{BTreeMap, BTreeSet};
+use crate::free_runs::{FreeRuns, Run};
+use crate::turnover::Turnover;
 
 /// Who frees and allocates gets the same pages again, which are in RAM, in place of a
 /// fault for each. Units by number, as in [`crate::extents::Extents`].
 #[derive(Debug)]
 pub(crate) struct Dirty {
-    /// The length of the run that begins there.
-    by_start: BTreeMap<usize, usize>,
-    by_len: BTreeSet<(usize, usize)>,
+    runs: FreeRuns,
     units: usize,
+    turnover: Turnover,
 }
 
 impl Dirty {
     pub(crate) const fn new() -> Self {
-        Self { by_start: BTreeMap::new(), by_len: BTreeSet::new(), units: 0 }
+        Self { runs: FreeRuns::new(), units: 0, turnover: Turnover::new() }
     }
 
     /// How many there are.
@@ -22,74 +22,66 @@ impl Dirty {
         self.units
     }
 
-    fn insert(&mut self, start: usize, len: usize) {
-        if len > 0 {
-            self.by_start.insert(start, len);
-            self.by_len.insert((len, start));
-            self.units += len;
-        }
+    /// [`Self::keep`] for units that somebody has just freed.
+    pub(crate) fn keep_used(&mut self, start: usize, units: usize) {
+        self.turnover.frees(units);
+        self.keep(start, units);
     }
 
-    fn remove(&mut self, start: usize) -> Option<usize> {
-        let len = self.by_start.remove(&start)?;
-        self.by_len.remove(&(len, start));
-        self.units -= len;
-        Some(len)
+    /// [`Self::take`] for somebody who needs so many, from here or from elsewhere.
+    pub(crate) fn take_for_use(&mut self, units: usize) -> Option<usize> {
+        self.turnover.allocates(units);
+        self.take(units)
+    }
+
+    /// Units that are likely to be asked for again soon.
+    pub(crate) fn turned_over(&self) -> usize {
+        self.turnover.units()
     }
 
     /// Keeps units, joined with their neighbours.
-    pub(crate) fn keep(&mut self, mut start: usize, mut units: usize) {
-        if let Some(len) = self.remove(start + units) {
-            units += len;
-        }
-        if let Some((before, len)) = self.by_start.range(..start).next_back().map(|(s, l)| (*s, *l)) {
-            debug_assert!(before + len <= start, "units are given back once");
-            if before + len == start {
-                self.remove(before);
-                (start, units) = (before, units + len);
-            }
-        }
-        self.insert(start, units);
+    pub(crate) fn keep(&mut self, start: usize, units: usize) {
+        let joined = self.runs.joined((start, units));
+        self.runs.insert(joined);
+        self.units += units;
     }
 
     /// `units` in a row, of the smallest run that has so many.
     pub(crate) fn take(&mut self, units: usize) -> Option<usize> {
-        let (len, start) = self.by_len.range((units, 0)..).next().copied()?;
-        self.remove(start);
-        self.insert(start + units, len - units);
+        let (start, len) = self.runs.take_smallest(units)?;
+        self.runs.insert((start + units, len - units));
+        self.units -= units;
         Some(start)
     }
 
-    /// The longest run, whole: where it begins, and its length.
-    pub(crate) fn take_longest(&mut self) -> Option<(usize, usize)> {
-        let (len, start) = self.by_len.last().copied()?;
-        self.remove(start);
-        Some((start, len))
+    /// The longest run, whole.
+    pub(crate) fn take_longest(&mut self) -> Option<Run> {
+        let longest = self.runs.take_longest()?;
+        self.units -= longest.1;
+        Some(longest)
     }
 
     /// Takes exactly the `units` from `start` on, if a run begins there that has so many.
     pub(crate) fn take_at(&mut self, start: usize, units: usize) -> bool {
-        let Some(len) = self.by_start.get(&start).copied().filter(|len| *len >= units) else { return false };
-        self.remove(start);
-        self.insert(start + units, len - units);
-        true
+        let taken = self.runs.take_at(start, units);
+        self.units -= if taken { units } else { 0 };
+        taken
     }
 
-    /// Of the longest run, the end by which there are more units than `most`: where that
-    /// begins, and its length. Runs that are often needed are short.
-    pub(crate) fn take_excess(&mut self, most: usize) -> Option<(usize, usize)> {
+    /// Of the longest run, the end by which there are more units than `most`. Runs that
+    /// are often needed are short.
+    pub(crate) fn take_excess(&mut self, most: usize) -> Option<Run> {
         let excess = self.units.checked_sub(most).filter(|excess| *excess > 0)?;
-        let (len, start) = self.by_len.last().copied()?;
+        let (start, len) = self.runs.take_longest()?;
         let taken = len.min(excess);
-        self.remove(start);
-        self.insert(start, len - taken);
+        self.runs.insert((start, len - taken));
+        self.units -= taken;
         Some((start + len - taken, taken))
     }
 
     /// Whether a unit is here.
     pub(crate) fn has(&self, unit: usize) -> bool {
-        let before = self.by_start.range(..=unit).next_back();
-        before.is_some_and(|(start, len)| unit < start + len)
+        self.runs.has(unit)
     }
 }
 
@@ -97,6 +89,7 @@ impl Dirty {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
     proptest! {
         /// Whatever is kept and taken: a unit is here once, runs that touch are one, and
@@ -150,8 +143,8 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(dirty.units(), plain.len());
-                prop_assert_eq!(&runs(&plain).into_iter().collect::<BTreeSet<_>>(), &dirty.by_len);
-                prop_assert_eq!(dirty.by_len.len(), dirty.by_start.len());
+                let here: Vec<Run> = dirty.runs.iter().collect();
+                prop_assert_eq!(here, runs(&plain).into_iter().map(|(len, start)| (start, len)).collect::<Vec<_>>());
                 prop_assert!((0..50).all(|unit| dirty.has(unit) == plain.contains(&unit)));
             }
         }

@@ -1,12 +1,11 @@
 //! Free runs of units, and the top of what has been used.
 
-use std::collections::{BTreeMap, BTreeSet};
+use crate::free_runs::FreeRuns;
 
 /// Which units of a region are free. Units have numbers: their address by their size.
 #[derive(Debug)]
 pub struct Extents {
-    by_start: BTreeMap<usize, usize>,
-    by_len: BTreeSet<(usize, usize)>,
+    runs: FreeRuns,
     top: usize,
     limit: usize,
 }
@@ -14,7 +13,7 @@ pub struct Extents {
 impl Extents {
     /// No units.
     pub const fn none() -> Self {
-        Self { by_start: BTreeMap::new(), by_len: BTreeSet::new(), top: 0, limit: 0 }
+        Self { runs: FreeRuns::new(), top: 0, limit: 0 }
     }
 
     /// The units from `first` to `limit`, all free.
@@ -27,34 +26,20 @@ impl Extents {
         self.top
     }
 
-    fn insert(&mut self, start: usize, len: usize) {
-        if len > 0 {
-            self.by_start.insert(start, len);
-            self.by_len.insert((len, start));
-        }
-    }
-
-    fn remove(&mut self, start: usize) -> Option<usize> {
-        let len = self.by_start.remove(&start)?;
-        self.by_len.remove(&(len, start));
-        Some(len)
-    }
-
     /// `units` in a row from a multiple of `align` on: of the smallest free run that
     /// has room wherever it begins, else new ones.
     pub fn take(&mut self, units: usize, align: usize) -> Option<usize> {
         let enough = units.checked_add(align - 1)?;
-        if let Some((len, start)) = self.by_len.range((enough, 0)..).next().copied() {
+        if let Some((start, len)) = self.runs.take_smallest(enough) {
             let aligned = start.next_multiple_of(align);
-            self.remove(start);
-            self.insert(start, aligned - start);
-            self.insert(aligned + units, start + len - aligned - units);
+            self.runs.insert((start, aligned - start));
+            self.runs.insert((aligned + units, start + len - aligned - units));
             return Some(aligned);
         }
         let aligned = self.top.checked_next_multiple_of(align)?;
         let end = aligned.checked_add(units).filter(|end| *end <= self.limit)?;
         let top = core::mem::replace(&mut self.top, end);
-        self.insert(top, aligned - top);
+        self.runs.insert((top, aligned - top));
         Some(aligned)
     }
 
@@ -64,34 +49,21 @@ impl Extents {
             self.top = start + units;
             return true;
         }
-        let Some(len) = self.by_start.get(&start).copied().filter(|len| *len >= units) else { return false };
-        self.remove(start);
-        self.insert(start + units, len - units);
-        true
+        self.runs.take_at(start, units)
     }
 
     /// Whether a unit is free.
     pub(crate) fn has(&self, unit: usize) -> bool {
-        let before = self.by_start.range(..=unit).next_back();
-        unit >= self.top || before.is_some_and(|(start, len)| unit < start + len)
+        unit >= self.top || self.runs.has(unit)
     }
 
     /// Gives units back, and joins them with free neighbours.
-    pub fn give(&mut self, mut start: usize, mut units: usize) {
-        if let Some(len) = self.remove(start + units) {
-            units += len;
-        }
-        if let Some((before, len)) = self.by_start.range(..start).next_back().map(|(s, l)| (*s, *l)) {
-            debug_assert!(before + len <= start, "units are given back once");
-            if before + len == start {
-                self.remove(before);
-                (start, units) = (before, units + len);
-            }
-        }
+    pub fn give(&mut self, start: usize, units: usize) {
+        let (start, units) = self.runs.joined((start, units));
         if start + units == self.top {
             self.top = start;
         } else {
-            self.insert(start, units);
+            self.runs.insert((start, units));
         }
     }
 }
@@ -110,14 +82,14 @@ mod tests {
                 extents.give(*start, units);
             }
         }
-        assert_eq!(extents.by_start.len(), 1);
+        assert_eq!(extents.runs.iter().count(), 1);
         assert_eq!(extents.take(190, 1), Some(64));
         assert_eq!(extents.take(810, 1), None);
         assert_eq!(extents.take(1, 64), Some(256));
         extents.give(256, 1);
         extents.give(barrier, 1);
         extents.give(64, 190);
-        assert_eq!((extents.top(), extents.by_start.len()), (64, 0));
+        assert_eq!((extents.top(), extents.runs.iter().count()), (64, 0));
     }
 
     #[test]

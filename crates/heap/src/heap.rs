@@ -17,8 +17,8 @@ pub(crate) const PAGE: usize = 4096;
 const WANTED: usize = 1 << 40;
 /// What every object is aligned to.
 const ALIGN: usize = QUANTUM;
-/// Free units that keep their pages: so many bytes, and while memory is not scarce
-/// one part of so many of what is in use.
+/// Free units that keep their pages: so many bytes, and while memory is not scarce one
+/// part of so many of what is in use, and what is turned over.
 const KEPT_BYTES: usize = 11 << 19;
 const KEPT_PART: usize = 2;
 
@@ -212,7 +212,9 @@ impl<S: PageSource> Heap<S> {
                 return None;
             }
             let dirty = (contents == Contents::Any && align == 1)
-                .then(|| self.dirty.with(|dirty| dirty.take(units)).or_else(|| self.lengthened(units)))
+                .then(|| {
+                    self.dirty.with(|dirty| dirty.take_for_use(units)).or_else(|| self.lengthened(units))
+                })
                 .flatten();
             let first = dirty.or_else(|| {
                 self.extents.with(|extents| {
@@ -270,11 +272,13 @@ impl<S: PageSource> Heap<S> {
 
     /// Gives units back that have been used. They keep their pages for a while.
     pub(crate) fn uncarve_used(&self, addr: usize, units: usize) {
-        let in_use = if self.source.is_scarce() { 0 } else { self.in_use.load(Ordering::Relaxed) };
-        let most = (KEPT_BYTES + in_use / KEPT_PART) / UNIT;
-        let mut excess = self.dirty.with(|dirty| {
-            dirty.keep(addr / UNIT, units);
-            dirty.take_excess(most)
+        let scarce = self.source.is_scarce();
+        let in_use = self.in_use.load(Ordering::Relaxed);
+        let (most, mut excess) = self.dirty.with(|dirty| {
+            dirty.keep_used(addr / UNIT, units);
+            let more = if scarce { 0 } else { in_use / KEPT_PART / UNIT + dirty.turned_over() };
+            let most = KEPT_BYTES / UNIT + more;
+            (most, dirty.take_excess(most))
         });
         while let Some((first, units)) = excess {
             self.discard(first, units);

@@ -20,8 +20,9 @@
 //! **Invariant: what is in the extents reads as zeros.** Everything is discarded before
 //! it returns there, so large zeroed allocations clear nothing.
 //!
-//! **Invariant: what is free and kept is bounded**: 5.5 MiB of units with their pages, half
-//! as much as is in use besides while memory is not scarce; 512 KiB of empty spans; 128 objects
+//! **Invariant: what is free and kept is bounded**: 5.5 MiB of units with their pages, besides
+//! while memory is not scarce half as much as is in use and up to 12 MiB that were lately freed and
+//! asked for again in turn; 512 KiB of empty spans; 128 objects
 //! of a class in a thread's cache, and of large ones at most 128 KiB or eight. Where most
 //! of the memory held is free, caches are emptied, as they hold back whole spans.
 //!
@@ -36,6 +37,7 @@ mod class;
 mod dirty;
 mod extents;
 mod family;
+mod free_runs;
 mod heap;
 mod large;
 mod locked;
@@ -44,6 +46,7 @@ mod small;
 mod source;
 mod span;
 mod teardown;
+mod turnover;
 mod unused;
 
 pub use anonymous::Anonymous;

@@ -291,6 +291,40 @@ fn what_is_freed_is_given_back() {
     heap.flush(&mut cache).expect("nothing freed twice");
 }
 
+/// What is freed and asked for again in turn keeps its pages, though nearly nothing is in use in
+/// between; after that, freeing everything gives everything back as it does otherwise.
+#[test]
+fn what_is_turned_over_keeps_its_pages() {
+    const WAVE: usize = 8 * MIB;
+    let (heap, source) = heap(Mapping::new(1 << 30));
+    let wave = |bytes: usize| -> Vec<*mut u8> {
+        let block = || {
+            let block = heap.alloc(None, 300_000, 16);
+            // SAFETY: live, and as long.
+            unsafe { block.write_bytes(1, 300_000) };
+            block
+        };
+        (0..bytes / 300_000).map(|_| block()).collect()
+    };
+    let free = |blocks: Vec<*mut u8>| {
+        // SAFETY: live, each once.
+        blocks.into_iter().for_each(|block| unsafe { heap.free(None, block) }.expect("freed once"));
+    };
+    let left = || {
+        let base = source.base.load(Relaxed);
+        resident(base, heap.high_water() - base) * 4096
+    };
+    free(wave(WAVE));
+    assert!(left() <= 6 * MIB, "{} bytes are left of what was used once", left());
+    (0..4).for_each(|_| free(wave(WAVE)));
+    let before = source.discards.load(Relaxed);
+    (0..20).for_each(|_| free(wave(WAVE)));
+    assert_eq!(source.discards.load(Relaxed), before, "discarded what was asked for again at once");
+    assert!(left() >= WAVE * 9 / 10);
+    free(wave(64 * MIB));
+    assert!(left() <= 6 * MIB, "{} bytes are left of what was freed at last", left());
+}
+
 /// A page says that it is unused exactly when no object lies in it.
 #[test]
 fn unused_pages_are_those_without_objects() {

@@ -27,8 +27,35 @@ typedef enum oc_commit {
   OC_COMMIT_STRICT,
 } oc_commit;
 
+// What may be done with a map.
+typedef enum oc_access {
+  // It is only read; writing to it is a fault (SIGSEGV).
+  OC_ACCESS_READ_ONLY,
+  // What is written reaches the file, and the heap's other maps of it at once.
+  OC_ACCESS_SHARED,
+  // What is written is the map's alone, and goes to the heap's store.
+  OC_ACCESS_PRIVATE,
+} oc_access;
+
+// What a part of a map will be used for.
+typedef enum oc_advice {
+  // Nothing special: streams are found by themselves.
+  OC_ADVICE_NORMAL,
+  // Going up through it: what follows is read ahead from the first touch on.
+  OC_ADVICE_SEQUENTIAL,
+  // In no order: nothing is read ahead.
+  OC_ADVICE_RANDOM,
+  // Soon: it is brought in in the background, as far as nothing has to leave for it.
+  OC_ADVICE_WILL_NEED,
+  // Not for long: what is in memory of it leaves next.
+  OC_ADVICE_COLD,
+} oc_advice;
+
 // A heap of families. Heaps are independent of each other, and used from any thread.
 typedef struct oc_heap oc_heap;
+
+// A file, or a part of one, that is mapped.
+typedef struct oc_map oc_map;
 
 // What is to be paged, and where to. All zero but the budget is a good choice.
 typedef struct oc_config {
@@ -253,6 +280,67 @@ void *oc_mmap(size_t length);
 // # Safety
 // Nobody uses these pages any more.
 int oc_munmap(void *address, size_t length);
+
+// Maps `length` bytes of an open file from `offset` on, a multiple of 4096; with 0 for
+// `length`, all up to its end. `access` is one of oc_access; a shared map needs a file that is
+// open for reading and writing. The descriptor may be closed afterwards. The heap is one that
+// oc_heap_new_paged has made, whose budget bounds what is in memory; NULL is the program's
+// pager, after outcore_init. NULL with errno: EINVAL for what cannot be mapped, EACCES for a
+// file that is not open as it should be, ENOMEM where there is no room for more, EBADF, or what
+// else the kernel says. oc_error tells. Forked children have no maps.
+//
+// # Safety
+// `heap` is NULL or a heap, which is not dropped before the map is closed.
+struct oc_map *oc_map_file(const struct oc_heap *heap,
+                           int descriptor,
+                           int access,
+                           uint64_t offset,
+                           size_t length);
+
+// Opens a file and maps it, as oc_map_file does. NULL with errno also for what open(2) says.
+//
+// # Safety
+// As oc_map_file; `path` is a string.
+struct oc_map *oc_map_open(const struct oc_heap *heap,
+                           const char *path,
+                           int access,
+                           uint64_t offset,
+                           size_t length);
+
+// Where the first byte of a map is. The addresses are the map's until it is closed.
+//
+// # Safety
+// `map` is a map.
+void *oc_map_address(const struct oc_map *map);
+
+// How many bytes are mapped.
+//
+// # Safety
+// `map` is a map.
+size_t oc_map_length(const struct oc_map *map);
+
+// Writes what is dirty of `length` bytes from `start` on to the file, by whichever map it was
+// written, and waits until the disk has it; with 0 for `length`, up to the map's end. 0, or -1
+// with errno: what could not be written is still in memory, and the next call tries again.
+//
+// # Safety
+// `map` is a map.
+int oc_map_flush(const struct oc_map *map, size_t start, size_t length);
+
+// Says what a part of a map will be used for, as one of oc_advice; with 0 for `length`, up to
+// the map's end. The bytes stay what they are. 0, or -1 with EINVAL.
+//
+// # Safety
+// `map` is a map.
+int oc_map_advise(const struct oc_map *map, size_t start, size_t length, int advice);
+
+// Writes what is dirty to the file and unmaps it; the disk need not have it yet. NULL is left
+// alone. 0, or -1 with errno if not all could be written: what no other map has is lost then,
+// as nothing is after an oc_map_flush that gave 0. The map is gone in any case.
+//
+// # Safety
+// `map` is NULL or a map, and nobody uses it or its addresses any more.
+int oc_map_close(struct oc_map *map);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -6,6 +6,9 @@ use allocator_api2::alloc::{AllocError, Allocator};
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
+/// What an allocator answers.
+type Allocated = Result<NonNull<[u8]>, AllocError>;
+
 /// Memory for a layout that needs none.
 fn dangling(layout: Layout) -> NonNull<[u8]> {
     let start =
@@ -13,7 +16,7 @@ fn dangling(layout: Layout) -> NonNull<[u8]> {
     NonNull::slice_from_raw_parts(start, 0)
 }
 
-fn alloc(heap: &Heap, layout: Layout, contents: Contents) -> Result<NonNull<[u8]>, AllocError> {
+fn alloc(heap: &Heap, layout: Layout, contents: Contents) -> Allocated {
     if layout.size() == 0 {
         return Ok(dangling(layout));
     }
@@ -23,12 +26,7 @@ fn alloc(heap: &Heap, layout: Layout, contents: Contents) -> Result<NonNull<[u8]
 
 /// # Safety
 /// As [`Allocator::grow`] and [`Allocator::shrink`].
-unsafe fn resize(
-    heap: &Heap,
-    object: NonNull<u8>,
-    old: Layout,
-    new: Layout,
-) -> Result<NonNull<[u8]>, AllocError> {
+unsafe fn resize(heap: &Heap, object: NonNull<u8>, old: Layout, new: Layout) -> Allocated {
     if old.size() == 0 {
         return alloc(heap, new, Contents::Any);
     }
@@ -48,11 +46,11 @@ unsafe fn resize(
 // SAFETY: what is allocated stays where it is until it is freed, or the last handle of the
 // heap is dropped; clones are the same heap.
 unsafe impl Allocator for Heap {
-    fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+    fn allocate(&self, layout: Layout) -> Allocated {
         alloc(self, layout, Contents::Any)
     }
 
-    fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+    fn allocate_zeroed(&self, layout: Layout) -> Allocated {
         alloc(self, layout, Contents::Zero)
     }
 
@@ -63,37 +61,22 @@ unsafe impl Allocator for Heap {
         }
     }
 
-    unsafe fn grow(
-        &self,
-        object: NonNull<u8>,
-        old: Layout,
-        new: Layout,
-    ) -> Result<NonNull<[u8]>, AllocError> {
+    unsafe fn grow(&self, object: NonNull<u8>, old: Layout, new: Layout) -> Allocated {
         // SAFETY: the caller's contract.
         unsafe { resize(self, object, old, new) }
     }
 
-    unsafe fn grow_zeroed(
-        &self,
-        object: NonNull<u8>,
-        old: Layout,
-        new: Layout,
-    ) -> Result<NonNull<[u8]>, AllocError> {
+    unsafe fn grow_zeroed(&self, object: NonNull<u8>, old: Layout, new: Layout) -> Allocated {
         // SAFETY: the caller's contract; what is new of the block has not been handed out.
         unsafe {
-            let grown = resize(self, object, old, new)?;
+            let grown = self.grow(object, old, new)?;
             let start: *mut u8 = grown.cast().as_ptr();
             core::ptr::write_bytes(start.add(old.size()), 0, new.size() - old.size());
             Ok(grown)
         }
     }
 
-    unsafe fn shrink(
-        &self,
-        object: NonNull<u8>,
-        old: Layout,
-        new: Layout,
-    ) -> Result<NonNull<[u8]>, AllocError> {
+    unsafe fn shrink(&self, object: NonNull<u8>, old: Layout, new: Layout) -> Allocated {
         // SAFETY: the caller's contract.
         unsafe { resize(self, object, old, new) }
     }

@@ -57,6 +57,7 @@ mod fork;
 mod global;
 mod heap;
 pub mod instance;
+pub mod map_file;
 mod mapping;
 mod pages;
 mod paging;

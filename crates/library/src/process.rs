@@ -176,6 +176,11 @@ pub unsafe extern "C" fn outcore_init(config: *const OcConfig) -> c_int {
     })
 }
 
+/// The program's pager; none before outcore_init.
+pub(crate) fn pager() -> Option<Arc<Paging>> {
+    state().heap.as_ref().map(|heap| Arc::clone(heap.paging()))
+}
+
 fn set_enabled(function: &str, enabled: bool) -> c_int {
     let mut state = state();
     if state.heap.is_none() {

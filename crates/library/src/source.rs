@@ -31,6 +31,11 @@ impl Paged {
         let range = OnceLock::new();
         Self { paging: Arc::clone(paging), most, range, usable: AtomicUsize::new(0) }
     }
+
+    /// Whose pages these are.
+    pub(crate) fn paging(&self) -> &Arc<Paging> {
+        &self.paging
+    }
 }
 
 // SAFETY: the range is fresh and private and reads as zeros; it is readable and writable as

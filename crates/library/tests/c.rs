@@ -19,8 +19,11 @@ struct Example {
     check: fn(&Output),
 }
 
-const EXAMPLES: [Example; 2] =
-    [Example { name: "families", check: check_families }, Example { name: "paged", check: check_paged }];
+const EXAMPLES: [Example; 3] = [
+    Example { name: "families", check: check_families },
+    Example { name: "paged", check: check_paged },
+    Example { name: "mapped", check: check_mapped },
+];
 
 impl Example {
     fn source(self) -> PathBuf {
@@ -56,6 +59,20 @@ fn check_paged(output: &Output) {
          refused: oc_mmap: there are no pages for 209715200 bytes\n\
          in the end: enabled 0, mapped 0, in the store 0\n\
          list: 131072 nodes of 131072 right\n"
+    );
+}
+
+fn check_mapped(output: &Output) {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && err.is_empty(), "{out}{err}");
+    assert_eq!(
+        out,
+        "refused: oc_map_open: /nowhere/at/all: No such file or directory (os error 2)\n\
+         refused: oc_map_open: the offset 5 is no multiple of the page size, 4096 bytes\n\
+         refused: oc_map_file: -1 is no descriptor\n\
+         32 MiB mapped, the sum is 8796090925056\n\
+         refused: oc_map_flush: bytes 33554432..33554433 are not all of the map, which has 33554432\n\
+         on the disk: 0 of 4194304 numbers wrong\n"
     );
 }
 
@@ -102,7 +119,7 @@ fn the_examples_run_with_the_static_library() {
             program.clone(),
         ];
         compile("gcc", arguments);
-        (example.check)(&Command::new(&program).output().expect("the example runs"));
+        (example.check)(&Command::new(&program).current_dir(dir.path()).output().expect("the example runs"));
     }
 }
 
@@ -143,7 +160,7 @@ fn the_examples_run_with_the_shared_library_by_the_pkg_config_file() {
         arguments.extend([OsStr::new("-o"), program.as_os_str()]);
         compile("gcc", arguments);
         let mut run = Command::new(&program);
-        let output = run.env("LD_LIBRARY_PATH", dir.path().join("lib")).output();
+        let output = run.env("LD_LIBRARY_PATH", dir.path().join("lib")).current_dir(dir.path()).output();
         (example.check)(&output.expect("the example runs"));
     }
 }

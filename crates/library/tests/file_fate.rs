@@ -281,7 +281,8 @@ fn leaves_nothing() {
         maps[1].write(PAGE, b"y").expect("in range");
     };
     live_and_die();
-    let before = common::Held::now();
+    // This thread and the one that waits for it.
+    let before = common::Held::with_threads(2);
     for _ in 0..3 {
         live_and_die();
         before.comes_back("after heaps with maps");

@@ -99,7 +99,8 @@ impl Pager {
         match area.pattern {
             Pattern::Random => None,
             Pattern::Normal => self.streams.touch(page, is_mapped),
-            Pattern::Sequential => self.streams.touch(page, is_mapped).or_else(|| self.streams.begin(page)),
+            // Going up past pages that are not used is going in order, too.
+            Pattern::Sequential => self.streams.touch(page, |_| true).or_else(|| self.streams.begin(page)),
         }
     }
 

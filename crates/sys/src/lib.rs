@@ -4,6 +4,7 @@
 pub mod aio;
 pub mod anchor;
 pub mod companion;
+pub mod drops;
 pub mod handover;
 pub mod histogram;
 pub mod lock;

@@ -297,6 +297,7 @@ struct Region {
 const _: () = assert!(size_of::<ScanArg>() == 96 && size_of::<Region>() == 24);
 
 const PAGEMAP_SCAN: u64 = 3 << 30 | (size_of::<ScanArg>() as u64) << 16 | (b'f' as u64) << 8 | 16;
+const PAGE_IS_WRITTEN: u64 = 1 << 1;
 const PAGE_IS_PRESENT: u64 = 1 << 3;
 const PAGE_IS_SWAPPED: u64 = 1 << 4;
 
@@ -343,6 +344,48 @@ impl Pagemap {
         each: impl FnMut(usize, usize),
     ) -> Result<(), Errno> {
         let mut runs = Runs { last: None, each };
+        let any = ScanArg {
+            category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+            return_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+            ..ScanArg::default()
+        };
+        if let Err(from) = self.scan(start, end, &any, &mut runs) {
+            self.scan_by_reading(from, end, &mut runs)?;
+        }
+        runs.finish();
+        Ok(())
+    }
+
+    /// The same for pages that are mapped and have been written since a userfaultfd with
+    /// `WP_ASYNC`, which their range is registered with, protected them.
+    ///
+    /// # Errors
+    /// `ENOTTY` where the kernel has no PAGEMAP_SCAN: before 6.7.
+    pub fn scan_written(
+        &self,
+        start: usize,
+        end: usize,
+        each: impl FnMut(usize, usize),
+    ) -> Result<(), Errno> {
+        let mut runs = Runs { last: None, each };
+        let written = ScanArg {
+            category_mask: PAGE_IS_PRESENT | PAGE_IS_WRITTEN,
+            return_mask: PAGE_IS_PRESENT,
+            ..ScanArg::default()
+        };
+        let scanned = self.scan(start, end, &written, &mut runs);
+        runs.finish();
+        scanned.map_err(|_| Errno::NOTTY)
+    }
+
+    /// Runs of pages of some categories; where the kernel refuses, if it does.
+    fn scan(
+        &self,
+        start: usize,
+        end: usize,
+        wanted: &ScanArg,
+        runs: &mut Runs<impl FnMut(usize, usize)>,
+    ) -> Result<(), usize> {
         let mut regions = [Region::default(); 256];
         let mut from = start;
         while from < end {
@@ -352,16 +395,11 @@ impl Pagemap {
                 end: end as u64,
                 vec: regions.as_mut_ptr() as u64,
                 vec_len: regions.len() as u64,
-                category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-                return_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-                ..ScanArg::default()
+                ..*wanted
             };
             // SAFETY: the argument is the ioctl's, and the vector as long as it says.
             let found = unsafe { libc::ioctl(self.fd.as_raw_fd(), PAGEMAP_SCAN, &mut arg) };
-            let Ok(found) = usize::try_from(found) else {
-                self.scan_by_reading(from, end, &mut runs)?;
-                break;
-            };
+            let found = usize::try_from(found).map_err(|_| from)?;
             for region in &regions[..found] {
                 runs.add(region.start as usize, region.end as usize);
             }
@@ -370,7 +408,6 @@ impl Pagemap {
             }
             from = arg.walk_end as usize;
         }
-        runs.finish();
         Ok(())
     }
 

@@ -87,6 +87,8 @@ pub enum Register {
     /// Touches on pages that are not mapped, of memory that is shared: absent ones, and
     /// ones that are there.
     MissingAndMinor,
+    /// These and writes to protected pages.
+    MissingMinorAndWriteProtect,
 }
 
 /// Write protection, on or off.
@@ -443,6 +445,7 @@ impl Uffd {
             Register::WriteProtect => 2,
             Register::MissingAndWriteProtect => 3,
             Register::MissingAndMinor => 5,
+            Register::MissingMinorAndWriteProtect => 7,
         };
         let mut arg = RegisterArg { range: range(addr, len), mode, ioctls: 0 };
         // SAFETY: the argument is the ioctl's; serving is the caller's contract.
@@ -541,7 +544,16 @@ impl Uffd {
     /// # Safety
     /// The bytes are those that the owner of the range expects.
     pub unsafe fn resume(&self, dst: usize, len: usize, waking: Waking) -> Transfer {
-        let mode = u64::from(waking == Waking::Later);
+        // SAFETY: the caller's contract.
+        unsafe { self.resume_as(dst, len, waking, Protect::Off) }
+    }
+
+    /// The same, write-protected or not.
+    ///
+    /// # Safety
+    /// As [`Self::resume`]. Somebody serves the faults of writers, or the kernel does.
+    pub unsafe fn resume_as(&self, dst: usize, len: usize, waking: Waking, protect: Protect) -> Transfer {
+        let mode = u64::from(waking == Waking::Later) | u64::from(protect == Protect::On) << 1;
         let mut arg = RangeOutArg { range: range(dst, len), mode, out: 0 };
         // SAFETY: the argument is the ioctl's; the bytes are the caller's contract.
         let result = unsafe { self.ioctl(request::<RangeOutArg>(7, READ_WRITE), &mut arg) };

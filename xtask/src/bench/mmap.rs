@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 /// What the program has besides the file, in MiB: the cgroup is larger by it.
 const OWN: usize = 32;
-const USES: [&str; 5] = ["read", "write", "random", "sort", "bfs"];
+const USES: [&str; 6] = ["read", "write", "random", "lookup", "sort", "bfs"];
 
 #[derive(Args)]
 pub(crate) struct Options {

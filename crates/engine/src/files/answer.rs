@@ -86,8 +86,9 @@ impl Live {
             _ => {}
         });
         for (page, frame) in here {
-            // SAFETY: the page is in shared memory, and nobody can write to it yet.
-            let digest = unsafe { self.digester.of_page(addr_of(page), PAGE) };
+            let addr = self.pool.place(frame).map_or(addr_of(page), |place| self.pool.address(place));
+            // SAFETY: the page is in shared memory or a buffer, and nobody can write to it yet.
+            let digest = unsafe { self.digester.of_page(addr, PAGE) };
             pager.note_home(frame, Content::Digest(digest.0));
         }
         Ok(())
@@ -114,7 +115,8 @@ impl Live {
                 State::Parked { frame, .. } => {
                     let source = self.files.sources.find(home).ok_or(Errno::INVAL)?;
                     let len = (PAGE - within).min((end - before) as usize);
-                    let start = (addr_of(page) + within) as *mut u8;
+                    let place = self.pool.place(frame).ok_or(Errno::INVAL)?;
+                    let start = (self.pool.address(place) + within) as *mut u8;
                     // SAFETY: a parked page is nobody's; the bytes lie inside of it.
                     let rest = unsafe { core::slice::from_raw_parts_mut(start, len) };
                     let mut done = 0;
@@ -142,8 +144,11 @@ impl Live {
         // Where the kernel has no such userfaultfd, files are mapped private only.
         let Some(uffd) = &self.files.uffd else { return Err(Errno::NOTSUP) };
         let len = part.pages.count as usize * PAGE;
-        // SAFETY: faults there are served from now on; nothing of it has been touched.
-        unsafe { uffd.register(part.addr, len, Register::MissingAndMinor)? };
+        let is_tracked = part.is_writable && self.files.write_back.tracks();
+        let mode = if is_tracked { Register::MissingMinorAndWriteProtect } else { Register::MissingAndMinor };
+        // SAFETY: faults there are served from now on, those of writers by the kernel; nothing
+        // of it has been touched.
+        unsafe { uffd.register(part.addr, len, mode)? };
         self.files.views.add(part);
         Ok(())
     }

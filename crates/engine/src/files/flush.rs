@@ -30,7 +30,8 @@ pub(crate) struct Flush {
     end: PageNo,
     writes: u32,
     error: Option<Errno>,
-    ticket: Ticket,
+    /// None in the background.
+    ticket: Option<Ticket>,
 }
 
 impl Live {
@@ -39,6 +40,26 @@ impl Live {
         if self.unlatch(range) == Dirty::Never {
             return ticket.end(Ok(()));
         }
+        self.add_flush(range, Some(ticket));
+    }
+
+    /// The same for whoever may need the frames; where write-back has stopped, nothing.
+    pub(crate) fn begin_cleaning(&mut self, range: PageRange) {
+        let mut stopped = false;
+        self.files.sources.each(|source| {
+            stopped |= source.latched.is_some() && source.pages.intersection(range).count > 0;
+        });
+        if !stopped {
+            self.add_flush(range, None);
+        }
+    }
+
+    /// Flushes under way that nobody waits for.
+    pub(crate) fn cleanings(&self) -> usize {
+        self.files.flushes.iter().filter(|flush| flush.ticket.is_none()).count()
+    }
+
+    fn add_flush(&mut self, range: PageRange, ticket: Option<Ticket>) {
         self.files.flushes_begun = self.files.flushes_begun.wrapping_add(1);
         let id = FlushId(self.files.flushes_begun);
         let flush = Flush { id, next: range.start, end: range.end(), writes: 0, error: None, ticket };
@@ -57,7 +78,8 @@ impl Live {
             flush.next = reached;
             if reached == end && flush.writes == 0 {
                 let flush = self.files.flushes.swap_remove(index);
-                flush.ticket.end(flush.error.map_or(Ok(()), Err));
+                let result = flush.error.map_or(Ok(()), Err);
+                flush.ticket.into_iter().for_each(|ticket| ticket.end(result));
                 acted = true;
             } else {
                 index += 1;

@@ -317,7 +317,7 @@ impl Instance {
             }
             let at = addr + (part.start.0 - of_file.start.0) as usize * PAGE;
             let start = window.page(piece.number).plus(part.start.0 - piece.of_file.start.0);
-            let part = ViewPart { addr: at, pages: PageRange { start, count: part.count } };
+            let part = ViewPart { addr: at, pages: PageRange { start, count: part.count }, is_writable };
             if let Err(error) = self.ask_about_files(FileRequest::View(part)) {
                 self.hide(&parts);
                 // SAFETY: nobody has been told of the map.

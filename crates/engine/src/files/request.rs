@@ -20,6 +20,7 @@ pub(crate) struct NewSource {
 pub(crate) struct ViewPart {
     pub(crate) addr: usize,
     pub(crate) pages: PageRange,
+    pub(crate) is_writable: bool,
 }
 
 /// See the variants.

@@ -15,6 +15,8 @@ pub(crate) struct Mapping {
     pub(crate) base: AtomicUsize,
     /// Of these, what [`PageSource::extend`] makes usable; 0: all.
     pub(crate) usable: AtomicUsize,
+    /// Calls of [`PageSource::discard`].
+    pub(crate) discards: AtomicUsize,
 }
 
 impl Mapping {
@@ -56,6 +58,7 @@ unsafe impl PageSource for Mapping {
     }
 
     fn discard(&self, addr: usize, len: usize) {
+        self.discards.fetch_add(1, Relaxed);
         assert!(addr.is_multiple_of(4096) && len.is_multiple_of(4096) && len > 0);
         // SAFETY: the heap's own pages, of which nobody uses the contents.
         unsafe { rustix::mm::madvise(addr as *mut _, len, Advice::LinuxDontNeed) }.expect("madvise");
