@@ -460,6 +460,20 @@ impl AddressSpace<'_> {
         core.recorded(|recorder| recorder.pinned(range, pinned));
         true
     }
+
+    /// Anonymous private memory has been mapped at `addr` for stacks of `stride` bytes each, of
+    /// which the lowest page is a guard once [`Self::guard`] has said so. False if it
+    /// cannot be paged. Only while memory is paged.
+    #[must_use]
+    pub fn stacks(&self, addr: usize, len: usize, stride: usize) -> bool {
+        self.ask(Request::Stacks(pages_of(addr, len), (stride / PAGE) as u64));
+        self.manages(addr, len)
+    }
+
+    /// The page at `addr`, which nobody has touched, is a stack's guard from now on.
+    pub fn guard(&self, addr: usize) {
+        self.engine.lock_core().pager.remove_area(pages_of(addr, PAGE), |_, _| {});
+    }
 }
 
 /// In a forked child: the record is its parent's.

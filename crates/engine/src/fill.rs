@@ -222,7 +222,7 @@ impl Live {
                     self.drop_place(frame);
                     self.watch.recorder.poisoned(page);
                     self.report_poison(page, read);
-                    self.poison(page);
+                    let _ = self.poison(page);
                 }
             }
         }

@@ -39,6 +39,7 @@ mod serve;
 mod settings;
 mod signals;
 mod slice;
+mod stacks;
 mod steer;
 mod takeover;
 mod unused;

@@ -162,7 +162,7 @@ impl Arena {
         if !self.range.paging().is_here() {
             return Usage::default();
         }
-        self.range.paging().instance().usage(self.addr(), self.len())
+        resident::scope(|| self.range.paging().instance().usage(self.addr(), self.len()))
     }
 }
 

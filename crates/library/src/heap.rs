@@ -9,6 +9,7 @@ use crate::file_error::FileError;
 use crate::paging::Paging;
 use crate::resident;
 use crate::source::Paged;
+use crate::stack::Stacks;
 use crate::stats::Stats;
 use ::heap::{Families, Family, FreeError, Location, RegisterError};
 use core::alloc::Layout;
@@ -176,6 +177,15 @@ impl Heap {
         MappedFile::new(&self.inner.paging, file, options)
     }
 
+    /// Room for `count` stacks that grow to at most `max` bytes each. See [`Stacks`].
+    ///
+    /// # Errors
+    /// [`ArenaError::NoAddresses`], also where the kernel cannot serve faults of system
+    /// calls; [`ArenaError::Empty`], [`ArenaError::Forked`].
+    pub fn stacks(&self, max: usize, count: usize) -> Result<Stacks, ArenaError> {
+        Stacks::new(&self.inner.paging, max, count)
+    }
+
     /// What the address belongs to: none if to nothing of this heap's families or objects.
     /// Takes the same time however large the heap is, and touches no page.
     ///
@@ -208,13 +218,13 @@ impl Heap {
     /// The heap's numbers now. In a forked child, where there is no such heap, the limits and
     /// zeros.
     pub fn stats(&self) -> Stats {
-        Stats::of(&self.inner.paging)
+        resident::scope(|| Stats::of(&self.inner.paging))
     }
 
     /// The first thing that went wrong with the store, as a sentence; it was also said on
     /// standard error.
     pub fn message(&self) -> Option<String> {
-        self.inner.paging.instance().message()
+        resident::scope(|| self.inner.paging.instance().message())
     }
 
     /// Bytes at the layout's alignment, zeroed or not; none if there are none.

@@ -41,6 +41,7 @@ pub use file_error::FileError;
 pub use global::GlobalHeap;
 pub use pages::{Advice, Pages};
 pub use source::Paged;
+pub use stack::{Stack, Stacks};
 pub use stats::Stats;
 
 mod allocator;
@@ -64,6 +65,7 @@ pub mod process;
 pub mod register;
 mod resident;
 mod source;
+mod stack;
 mod stats;
 
 /// The guide, whose examples are run.
