@@ -250,7 +250,7 @@ fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64
         files,
         voice,
         knows: Knows::default(),
-        stacks: Stacks::default(),
+        stacks: Stacks::new(),
         stops: false,
     };
     Ok((live, bits))

@@ -12,7 +12,7 @@ use crate::steer::Waker;
 use crate::takeover::Growth;
 use crate::wait::{RETRY, Wait, Woken};
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
-use pager::{PageNo, Pager, Rights};
+use pager::{PageNo, Pager};
 use rustix::io::Errno;
 use rustix::thread::futex;
 use std::os::fd::{AsFd, RawFd};
@@ -410,6 +410,7 @@ impl Live {
             self.stacks.remove(range);
         } else {
             pager.discard(range, drop_bytes);
+            self.stacks.forgive(range);
         }
         // Whoever waited for a page that is gone must find out.
         let _ = self.arena.wake(start, end - start);
@@ -438,7 +439,7 @@ impl Live {
                     self.hand_over(address);
                 }
                 Some(Request::Stacks(range, stride)) if self.register(range) => {
-                    pager.add_area(range, Rights::ReadWrite);
+                    pager.discard(range, |_, _| {});
                     self.stacks.add(range, stride);
                 }
                 Some(Request::Cool(range)) => self.cool(pager, range),

@@ -2,7 +2,11 @@
 //!
 //! A range is cut into stacks of one size, each with a page at its lower end that is no part
 //! of it. That page is in no area, and takes no mapping of its own: a touch there, or one too
-//! far below the stack pointer, is a bus error.
+//! far below the stack pointer, is a bus error. So is a touch of a stack that nobody has.
+//!
+//! How far below: what the calling convention lets a function use there, and what the kernel
+//! writes when it delivers a signal, which it does before it moves the stack pointer. (Linux
+//! had such a rule for its own stacks until 4.20.)
 
 use crate::core::{Live, addr_of, page_of};
 use core::fmt::Write as _;
@@ -21,13 +25,25 @@ struct Cut {
 }
 
 /// All ranges of stacks, and pages that are to be bus errors as soon as the kernel allows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Stacks {
     cuts: Vec<Cut>,
     condemned: Vec<PageNo>,
+    /// Bytes that may be touched below a stack pointer.
+    reach: usize,
 }
 
 impl Stacks {
+    pub(crate) fn new() -> Self {
+        let reach = RED_ZONE + rustix::param::linux_minsigstksz();
+        Self { cuts: Vec::new(), condemned: Vec::new(), reach }
+    }
+
+    /// Whether the page is of a range of stacks.
+    pub(crate) fn has(&self, page: PageNo) -> bool {
+        self.find(page).is_some()
+    }
+
     pub(crate) fn add(&mut self, range: PageRange, stride: u64) {
         self.cuts.push(Cut { range, stride });
     }
@@ -35,6 +51,11 @@ impl Stacks {
     /// What is in `range` is gone.
     pub(crate) fn remove(&mut self, range: PageRange) {
         self.cuts.retain(|cut| cut.range.intersection(range).count < cut.range.count);
+        self.forgive(range);
+    }
+
+    /// Stacks there are given back: what was touched too early may be touched.
+    pub(crate) fn forgive(&mut self, range: PageRange) {
         self.condemned.retain(|page| !range.contains(*page));
     }
 
@@ -52,7 +73,9 @@ impl Live {
         let stack = PageRange { start: PageNo(page.0 - offset), count: cut.stride };
         let what = if offset == 0 {
             "overflows"
-        } else if pager.state(page) == State::Untouched && is_below(page, stack, thread) {
+        } else if pager.area(page).is_none() {
+            "is touched that nobody has,"
+        } else if pager.state(page) == State::Untouched && self.is_below(page, stack, thread) {
             "is touched far below its stack pointer"
         } else {
             return false;
@@ -76,16 +99,17 @@ impl Live {
         }
         true
     }
-}
 
-/// Whether the whole page is below what the thread, which waits for it and runs on that stack,
-/// may touch. Others may prepare a stack; and where the kernel does not say, it is not so.
-fn is_below(page: PageNo, stack: PageRange, thread: u32) -> bool {
-    // A stack that holds nothing yet begins at its end.
-    let runs_on = |pointer: usize| stack.contains(page_of(pointer.saturating_sub(1)));
-    stack_pointer(thread)
-        .filter(|pointer| runs_on(*pointer))
-        .is_some_and(|pointer| page < page_of(pointer.saturating_sub(RED_ZONE)))
+    /// Whether the whole page is below what the thread, which waits for it and runs on that
+    /// stack, may touch. Others may prepare a stack; and where the kernel does not say, it is
+    /// not so.
+    fn is_below(&self, page: PageNo, stack: PageRange, thread: u32) -> bool {
+        // A stack that holds nothing yet begins at its end.
+        let runs_on = |pointer: usize| stack.contains(page_of(pointer.saturating_sub(1)));
+        stack_pointer(thread)
+            .filter(|pointer| runs_on(*pointer))
+            .is_some_and(|pointer| page < page_of(pointer.saturating_sub(self.stacks.reach)))
+    }
 }
 
 /// Of a thread of this process that is waiting: the last but one number of

@@ -104,7 +104,8 @@ impl Stacks {
                 let number = free.fresh;
                 (number < count).then(|| {
                     free.fresh += 1;
-                    paging.instance().address_space().guard(inner.range.addr() + number * inner.stride);
+                    let guard = inner.range.addr() + number * inner.stride;
+                    paging.instance().address_space().stack(guard + PAGE, bytes);
                     number
                 })
             })

@@ -136,3 +136,9 @@ fn arguments_are_understood_or_refused() {
     refused(&["--row", "1"], "--row is not known; known are --rows 409600, --budget 6291456");
     refused(&["--budget", "1M"], "a budget of 1048576 bytes is too small: give at least 4194304 bytes");
 }
+
+#[test]
+fn coroutines_run_on_paged_stacks() {
+    let arguments = ["--coroutines", "20K", "--budget", "16M"];
+    holds_four_times_its_budget("coroutines", &arguments, "mappings: few\n");
+}

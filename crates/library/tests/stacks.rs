@@ -11,7 +11,9 @@ use core::num::NonZeroUsize;
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use outcore::{Advice, ArenaError, Heap, Stacks};
+use core::sync::atomic::{AtomicUsize, Ordering};
 use std::os::unix::process::ExitStatusExt as _;
+use std::time::Instant;
 
 struct Paged(outcore::Stack);
 
@@ -72,8 +74,58 @@ fn idle_stacks_leave_and_come_back_whole() {
     assert!(stats.swap_outs > (BUDGET / PAGE) as u64 && stats.swap_ins > 1000, "{stats}");
     drop(workers);
     drop(stacks);
-    let stats = heap.stats();
-    assert_eq!((stats.swapped_bytes, stats.store_used_bytes), (0, 0));
+    // A write that was under way keeps its place until it ends.
+    let start = Instant::now();
+    let held = || (heap.stats().swapped_bytes, heap.stats().store_used_bytes);
+    while held() != (0, 0) && start.elapsed().as_secs() < 10 {
+        std::thread::yield_now();
+    }
+    assert_eq!(held(), (0, 0));
+}
+
+/// The kernel writes a frame far below the stack pointer before it moves it, over a page's end
+/// as well; and what it saves there must come back, out of the store, too.
+#[test]
+fn signals_are_handled_on_paged_stacks() {
+    extern "C" fn handler(_: libc::c_int) {
+        HANDLED.fetch_add(1, Ordering::Relaxed);
+    }
+    static HANDLED: AtomicUsize = AtomicUsize::new(0);
+    fn raise_below(depth: usize) -> usize {
+        let kept = black_box([depth; 32]);
+        // SAFETY: the handler counts, and no more.
+        assert_eq!(unsafe { libc::raise(libc::SIGUSR1) }, 0);
+        let below = if depth > 0 { raise_below(depth - 1) } else { 0 };
+        below + usize::from(kept.iter().all(|word| *word == depth))
+    }
+    let action = handler as extern "C" fn(libc::c_int);
+    // SAFETY: the handler makes no call that a handler may not.
+    unsafe { libc::signal(libc::SIGUSR1, action as libc::sighandler_t) };
+    let heap = heap();
+    let stacks = heap.stacks(MIB, 300).expect("stacks");
+    let mut workers: Vec<Worker> = (0..300usize)
+        .map(|_| worker(&stacks, move |_, _| if raise_below(100) == 101 { 0 } else { panic!("changed") }))
+        .collect();
+    for worker in &mut workers {
+        assert_eq!(resume(worker, 0), None);
+    }
+    assert_eq!(HANDLED.load(Ordering::Relaxed), 300 * 101);
+    assert!(heap.stats().swap_outs > 0, "{}", heap.stats());
+}
+
+/// Bytes that are written upwards to the end of a stack do not reach into the next one's guard.
+#[test]
+fn a_stack_that_is_filled_upwards_ends_where_it_ends() {
+    let heap = heap();
+    let stacks = heap.stacks(MIB, 4).expect("stacks");
+    let one = stacks.stack().expect("a stack");
+    for page in (one.limit() + PAGE..one.base()).step_by(PAGE) {
+        let byte: *mut u8 = core::ptr::with_exposed_provenance_mut(page);
+        // SAFETY: of the stack, on which nobody runs.
+        unsafe { byte.write_volatile(1) };
+    }
+    let usage = heap.stats().resident_bytes + heap.stats().parked_bytes;
+    assert_eq!(usage, MIB as u64, "{}", heap.stats());
 }
 
 /// What the library does for a thread that runs on a paged stack must not need that stack.

@@ -461,8 +461,10 @@ impl Instance {
     /// Where the pages of a part are.
     pub fn usage_of_file(&self, map: &FileMap, addr: usize, len: usize) -> Usage {
         let _blocked = Blocked::all();
+        // Before: where the map is may be paged.
+        let ranges = map.pages(addr, len);
         let core = self.lock_core();
-        map.pages(addr, len)
+        ranges
             .into_iter()
             .fold(Usage::default(), |sum, range| sum + Usage::of(&core.pager, range))
     }
@@ -471,8 +473,8 @@ impl Instance {
     /// less than half the frames.
     pub fn pin_file(&self, map: &FileMap, addr: usize, len: usize, pinned: bool) -> bool {
         let _blocked = Blocked::all();
-        let mut core = self.lock_core();
         let ranges = map.pages(addr, len);
+        let mut core = self.lock_core();
         ranges.iter().for_each(|range| core.pager.set_pinned(*range, pinned));
         let fits = !pinned || core.pager.pages_pinned() <= u64::from(core.pager.frame_limit()) / 2;
         if !fits {
