@@ -23,6 +23,8 @@ const EVICT_BATCH: u32 = 64;
 const ROUNDS: u32 = 4;
 /// Rounds without progress after which frames beyond the budget are granted.
 const STUCK: u32 = 64;
+/// The same while the program's own code is to take pages back: at least two seconds.
+const STUCK_BY_PROGRAM: u32 = 2048;
 
 /// A write being put together.
 pub(crate) struct Writing {
@@ -37,7 +39,7 @@ impl Live {
     pub(crate) fn reclaim(&mut self, pager: &mut Pager) -> bool {
         let mut acted = false;
         for _ in 0..ROUNDS {
-            let need = pager.reclaim_need();
+            let need = pager.reclaim_need(self.files.calls.leaving());
             if need == 0 || self.store.latched().is_some() {
                 break;
             }
@@ -65,10 +67,13 @@ impl Live {
     /// Grants frames beyond the budget when faults wait and nothing can be evicted.
     fn overdraw(&mut self, pager: &mut Pager, acted: bool) {
         let waiting = !self.deferred.is_empty() && pager.frames_used() >= pager.frame_limit();
-        let helpless = waiting && !acted && self.ops.under_way() == 0;
+        // The program's own code may be slow, and may never come back.
+        let calls = self.files.calls.under_way();
+        let helpless = waiting && !acted && self.ops.under_way() == calls;
+        let stuck = if calls > 0 { STUCK_BY_PROGRAM } else { STUCK };
         self.tally.stuck_rounds = if helpless { self.tally.stuck_rounds + 1 } else { 0 };
         let latched = self.store.latched().is_some();
-        if (helpless && self.tally.stuck_rounds > STUCK) || (latched && waiting) {
+        if (helpless && self.tally.stuck_rounds > stuck) || (latched && waiting) {
             if self.limits.overdraft == 0 && !latched {
                 let [ram, store_size, _] = self.voice.limits();
                 self.voice.say(&format!(
@@ -227,7 +232,7 @@ impl Live {
             self.watch.evicted(page, eviction, content.copied());
             match eviction {
                 Eviction::Freed => self.drop_place(frame),
-                Eviction::Write(slot) if self.latched(slot).is_some() => {
+                Eviction::Write(slot) if self.latched(slot).is_some() || self.leaves_late(pager, slot) => {
                     pager.write_refused(frame);
                     continue;
                 }

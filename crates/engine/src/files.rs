@@ -18,6 +18,8 @@
 //! pages out of them without waiting for itself.
 
 mod answer;
+mod calls;
+mod desk;
 mod directory;
 mod error;
 mod flush;
@@ -31,16 +33,19 @@ mod ticket;
 mod transfer;
 mod views;
 
+pub use desk::{Call, Supply};
 pub(crate) use directory::Directory;
 pub use error::MapError;
 pub(crate) use flush::FlushId;
 pub(crate) use link::Link;
-pub use map::{Access, FileMap, FileSpec};
+pub use map::{Access, FileMap, FileSpec, ProgramSpec};
 pub(crate) use request::FileRequest;
 
+use calls::Calls;
 use flush::Flush;
 use pager::{PageNo, PageRange, SlotNo};
 use source::Sources;
+use std::collections::VecDeque;
 use sys::uffd::{Features, Source as UffdSource, Uffd};
 use views::Views;
 
@@ -61,7 +66,9 @@ pub(crate) struct Files {
     flushes: Vec<Flush>,
     flushes_begun: u32,
     /// What is to be brought in when there is nothing better to do.
-    populates: Vec<PageRange>,
+    populates: VecDeque<PageRange>,
+    /// What the program's own code is asked for.
+    pub(crate) calls: Calls,
     /// The digest of a page of zeros.
     zero: u128,
 }
@@ -78,7 +85,8 @@ impl Files {
             views: Views::default(),
             flushes: Vec::new(),
             flushes_begun: 0,
-            populates: Vec::new(),
+            populates: VecDeque::new(),
+            calls: Calls::default(),
             zero,
         }
     }
