@@ -45,6 +45,16 @@ impl Progress {
         self.bar.inc(done);
     }
 
+    /// So much of the total is done.
+    pub(crate) fn reached(&self, done: u64) {
+        self.bar.set_position(done);
+    }
+
+    /// Says something while the bar is out of the way.
+    pub(crate) fn aside<R>(&self, say: impl FnOnce() -> R) -> R {
+        self.bar.suspend(say)
+    }
+
     /// All is done: the bar goes.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();

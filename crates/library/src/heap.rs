@@ -2,6 +2,8 @@
 //! A heap in paged memory.
 
 use crate::arena::{Arena, ArenaError};
+use crate::arena_image::{ArenaImage, ImageOptions, OpenImageError};
+use crate::backing::{Backing, BackingOptions, MappedBacking};
 use crate::builder::HeapBuilder;
 use crate::caches::Caches;
 use crate::file::{MapOptions, MappedFile};
@@ -16,6 +18,7 @@ use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 use engine::KnowsUnused;
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 /// A heap that may be larger than the RAM it takes: its pages go to its own store and come
@@ -175,6 +178,31 @@ impl Heap {
     /// See [`FileError`].
     pub fn map_file(&self, file: &File, options: MapOptions) -> Result<MappedFile, FileError> {
         MappedFile::new(&self.inner.paging, file, options)
+    }
+
+    /// Maps memory whose pages the program's own code supplies, and takes back. See [`Backing`].
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn map_backing(
+        &self,
+        backing: impl Backing,
+        options: BackingOptions,
+    ) -> Result<MappedBacking, FileError> {
+        MappedBacking::new(&self.inner.paging, Arc::new(backing), options)
+    }
+
+    /// Opens an image that was saved of an arena, in a millisecond whatever its size: its pages
+    /// are fetched when they are touched. See [`ArenaImage`].
+    ///
+    /// # Errors
+    /// See [`OpenImageError`].
+    pub fn open_image(
+        &self,
+        path: impl AsRef<Path>,
+        options: ImageOptions,
+    ) -> Result<ArenaImage, OpenImageError> {
+        ArenaImage::open(&self.inner.paging, path.as_ref(), options)
     }
 
     /// Room for `count` stacks that grow to at most `max` bytes each. See [`Stacks`].

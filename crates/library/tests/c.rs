@@ -19,8 +19,11 @@ struct Example {
     check: fn(&Output),
 }
 
-const EXAMPLES: [Example; 2] =
-    [Example { name: "families", check: check_families }, Example { name: "paged", check: check_paged }];
+const EXAMPLES: [Example; 3] = [
+    Example { name: "families", check: check_families },
+    Example { name: "paged", check: check_paged },
+    Example { name: "backed", check: check_backed },
+];
 
 impl Example {
     fn source(self) -> PathBuf {
@@ -57,6 +60,20 @@ fn check_paged(output: &Output) {
          in the end: enabled 0, mapped 0, in the store 0\n\
          list: 131072 nodes of 131072 right\n"
     );
+}
+
+fn check_backed(output: &Output) {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    assert_eq!(
+        out,
+        "refused: oc_map_backing: there is no function that supplies pages\n\
+         squares: 8388608 of 8388608 right, 64 MiB in a budget of 8\n\
+         notes: refused by the shelf, and still there: changed\n\
+         notes: taken back: changed\n\
+         ended: 2 of 2\n"
+    );
+    assert!(err.starts_with("outcore: the shelf did not take back the bytes from 0 on: "), "{err}");
 }
 
 fn check_families(output: &Output) {

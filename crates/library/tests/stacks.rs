@@ -8,10 +8,10 @@ use allocator_api2::vec::Vec as PagedVec;
 use common::{BUDGET, Held, MIB, PAGE, heap, run_alone, word};
 use core::hint::black_box;
 use core::num::NonZeroUsize;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use outcore::{Advice, ArenaError, Heap, Stacks};
-use core::sync::atomic::{AtomicUsize, Ordering};
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Instant;
 

@@ -1,6 +1,7 @@
 //! `outcore image verify`: whether every page of an image is what was written.
 
 use super::{DAMAGED, name, open};
+use crate::progress::{Progress, Unit};
 use crate::size;
 use crate::trouble::{Trouble, say};
 use ::image::PAGE;
@@ -29,9 +30,13 @@ pub(crate) struct VerifyOptions {
 pub(super) fn verify(options: &VerifyOptions) -> Result<u8, Trouble> {
     let image = open(&options.path)?;
     let mut named = 0;
-    let survey = image
-        .survey(true, &mut |_| {}, &mut |damage| name(&damage, &mut named))
-        .map_err(|error| Trouble::bad_input(format!("{}: {error}", options.path.display())))?;
+    let progress = Progress::new("verifying", image.pages() * PAGE as u64, Unit::Bytes);
+    let survey = image.survey(true, &mut |page| progress.reached(page * PAGE as u64), &mut |damage| {
+        progress.aside(|| name(&damage, &mut named));
+    });
+    progress.finish();
+    let survey =
+        survey.map_err(|error| Trouble::bad_input(format!("{}: {error}", options.path.display())))?;
     let path = options.path.display();
     if survey.damaged > 0 {
         say(&format!(
