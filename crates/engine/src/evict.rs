@@ -26,6 +26,15 @@ const STUCK: u32 = 64;
 /// The same while the program's own code is to take pages back: at least two seconds.
 const STUCK_BY_PROGRAM: u32 = 2048;
 
+/// What became of pages that were to be evicted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Swept {
+    /// They left, or are on their way.
+    evicted: u32,
+    /// What they go home to takes nothing now: they are parked as before.
+    refused: u32,
+}
+
 /// A write being put together.
 pub(crate) struct Writing {
     token: u64,
@@ -39,11 +48,13 @@ impl Live {
     pub(crate) fn reclaim(&mut self, pager: &mut Pager) -> bool {
         let mut acted = false;
         for _ in 0..ROUNDS {
-            let need = pager.reclaim_need(self.files.calls.leaving());
+            let late = self.files.calls.leaving();
+            let need = pager.reclaim_need(late);
             if need == 0 || self.store.latched().is_some() {
                 break;
             }
-            let stock = pager.parking_target() + need.min(EVICT_BATCH);
+            // Beside those that cannot leave others are parked, which can.
+            let stock = pager.parking_target() + need.min(EVICT_BATCH) + late + self.files.stuck.pages();
             let (mut parked, mut calls) = (0, 0);
             while pager.frames_parked() < stock && calls < PARK_CALLS {
                 match self.park(pager) {
@@ -53,9 +64,10 @@ impl Live {
                 calls += 1;
             }
             let ripe = pager.frames_parked() >= stock || parked == 0;
-            let evicted = if ripe { self.evict(pager, need.min(MAX_OP_PAGES as u32)) } else { 0 };
+            let Swept { evicted, refused } =
+                if ripe { self.evict(pager, need.min(MAX_OP_PAGES as u32)) } else { Swept::default() };
             acted |= parked + evicted > 0;
-            if !ripe || parked + evicted == 0 {
+            if !ripe || parked + evicted + refused == 0 {
                 break;
             }
         }
@@ -207,10 +219,10 @@ impl Live {
         true
     }
 
-    /// Evicts up to `most` parked pages; how many left or are on their way.
-    fn evict(&mut self, pager: &mut Pager, most: u32) -> u32 {
+    /// Evicts up to `most` parked pages.
+    fn evict(&mut self, pager: &mut Pager, most: u32) -> Swept {
         if self.store.room() == 0 {
-            return 0;
+            return Swept::default();
         }
         let mut victims = core::mem::take(&mut self.victims);
         victims.clear();
@@ -220,7 +232,7 @@ impl Live {
         self.digest_victims(pager, &victims);
         let contents = core::mem::take(&mut self.contents);
         let mut found = contents.iter();
-        let mut evicted = unused;
+        let (mut evicted, mut refused) = (unused, 0);
         let mut writing: Option<Writing> = None;
         for frame in victims.iter().copied() {
             if writing.is_none() && self.store.room() == 0 {
@@ -234,6 +246,7 @@ impl Live {
                 Eviction::Freed => self.drop_place(frame),
                 Eviction::Write(slot) if self.latched(slot).is_some() || self.leaves_late(pager, slot) => {
                     pager.write_refused(frame);
+                    refused += 1;
                     continue;
                 }
                 Eviction::Write(slot) => writing = self.add_write(pager, writing, frame, slot, None),
@@ -246,7 +259,8 @@ impl Live {
         let _ = self.store.submit();
         self.victims = victims;
         self.contents = contents;
-        evicted
+        self.files.stuck.looked(evicted + refused, refused, pager.frames_parked());
+        Swept { evicted, refused }
     }
 
     /// Drops those that hold nothing the program will read, and takes them out of the list;

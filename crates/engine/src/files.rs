@@ -29,6 +29,7 @@ mod opened;
 mod populate;
 mod request;
 mod source;
+mod stuck;
 mod ticket;
 mod transfer;
 mod views;
@@ -46,6 +47,7 @@ use flush::Flush;
 use pager::{PageNo, PageRange, SlotNo};
 use source::Sources;
 use std::collections::VecDeque;
+use stuck::Stuck;
 use sys::uffd::{Features, Source as UffdSource, Uffd};
 use views::Views;
 
@@ -69,6 +71,7 @@ pub(crate) struct Files {
     populates: VecDeque<PageRange>,
     /// What the program's own code is asked for.
     pub(crate) calls: Calls,
+    pub(crate) stuck: Stuck,
     /// The digest of a page of zeros.
     zero: u128,
 }
@@ -87,6 +90,7 @@ impl Files {
             flushes_begun: 0,
             populates: VecDeque::new(),
             calls: Calls::default(),
+            stuck: Stuck::default(),
             zero,
         }
     }
