@@ -7,6 +7,7 @@ use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
 use crate::recorder::Recorder;
 use crate::settings::Scope;
+use crate::stacks::Stacks;
 use crate::steer::Steering;
 use crate::unused::Knows;
 use crate::voice::Voice;
@@ -42,6 +43,8 @@ pub(crate) enum Request {
     Cool(PageRange),
     /// Something about mapped files, which is answered.
     File(FileRequest),
+    /// Register and manage a range of stacks of so many pages each, guards included.
+    Stacks(PageRange, u64),
     /// Nothing is paged any more: end.
     Stop,
 }
@@ -112,6 +115,7 @@ pub(crate) struct Live {
     pub(crate) files: Files,
     pub(crate) voice: Voice,
     pub(crate) knows: Knows,
+    pub(crate) stacks: Stacks,
     /// Asked to end.
     pub(crate) stops: bool,
 }

@@ -480,6 +480,25 @@ impl AddressSpace<'_> {
         core.recorded(|recorder| recorder.pinned(range, pinned));
         true
     }
+
+    /// Anonymous private memory has been mapped at `addr` for stacks of `stride` bytes each, none
+    /// of which is used before [`Self::stack`] has said so. False if it cannot be paged. Only
+    /// while memory is paged.
+    #[must_use]
+    pub fn stacks(&self, addr: usize, len: usize, stride: usize) -> bool {
+        let range = pages_of(addr, len);
+        self.ask(Request::Stacks(range, (stride / PAGE) as u64));
+        self.engine.lock_core().live.as_ref().is_some_and(|live| live.stacks.has(range.start))
+    }
+
+    /// The bytes at `addr`, which are one of the stacks without its guard and have not been
+    /// touched, are used from now on.
+    pub fn stack(&self, addr: usize, len: usize) {
+        let range = pages_of(addr, len);
+        let mut core = self.engine.lock_core();
+        core.pager.add_area(range, Rights::ReadWrite);
+        core.recorded(|recorder| recorder.area(range, Rights::ReadWrite));
+    }
 }
 
 /// In a forked child: the record is its parent's.

@@ -23,6 +23,17 @@ const EVICT_BATCH: u32 = 64;
 const ROUNDS: u32 = 4;
 /// Rounds without progress after which frames beyond the budget are granted.
 const STUCK: u32 = 64;
+/// The same while the program's own code is to take pages back: at least two seconds.
+const STUCK_BY_PROGRAM: u32 = 2048;
+
+/// What became of pages that were to be evicted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Swept {
+    /// They left, or are on their way.
+    evicted: u32,
+    /// What they go home to takes nothing now: they are parked as before.
+    refused: u32,
+}
 
 /// A write being put together.
 pub(crate) struct Writing {
@@ -37,16 +48,19 @@ impl Live {
     pub(crate) fn reclaim(&mut self, pager: &mut Pager) -> bool {
         let mut acted = false;
         for _ in 0..ROUNDS {
-            let need = pager.reclaim_need();
+            let late = self.files.calls.leaving();
+            let need = pager.reclaim_need(late);
             if need == 0 || self.store.latched().is_some() {
                 break;
             }
-            let stock = pager.parking_target() + need.min(EVICT_BATCH);
+            // Beside those that cannot leave others are parked, which can.
+            let stock = pager.parking_target() + need.min(EVICT_BATCH) + late + self.files.stuck.pages();
             let parked = self.park(pager, stock);
             let ripe = pager.frames_parked() >= stock || parked == 0;
-            let evicted = if ripe { self.evict(pager, need.min(MAX_OP_PAGES as u32)) } else { 0 };
+            let Swept { evicted, refused } =
+                if ripe { self.evict(pager, need.min(MAX_OP_PAGES as u32)) } else { Swept::default() };
             acted |= parked + evicted > 0;
-            if !ripe || parked + evicted == 0 {
+            if !ripe || parked + evicted + refused == 0 {
                 break;
             }
         }
@@ -58,10 +72,13 @@ impl Live {
     /// Grants frames beyond the budget when faults wait and nothing can be evicted.
     fn overdraw(&mut self, pager: &mut Pager, acted: bool) {
         let waiting = !self.deferred.is_empty() && pager.frames_used() >= pager.frame_limit();
-        let helpless = waiting && !acted && self.ops.under_way() == 0;
+        // The program's own code may be slow, and may never come back.
+        let calls = self.files.calls.under_way();
+        let helpless = waiting && !acted && self.ops.under_way() == calls;
+        let stuck = if calls > 0 { STUCK_BY_PROGRAM } else { STUCK };
         self.tally.stuck_rounds = if helpless { self.tally.stuck_rounds + 1 } else { 0 };
         let latched = self.store.latched().is_some();
-        if (helpless && self.tally.stuck_rounds > STUCK) || (latched && waiting) {
+        if (helpless && self.tally.stuck_rounds > stuck) || (latched && waiting) {
             if self.limits.overdraft == 0 && !latched {
                 let [ram, store_size, _] = self.voice.limits();
                 self.voice.say(&format!(
@@ -220,10 +237,10 @@ impl Live {
         true
     }
 
-    /// Evicts up to `most` parked pages; how many left or are on their way.
-    fn evict(&mut self, pager: &mut Pager, most: u32) -> u32 {
+    /// Evicts up to `most` parked pages.
+    fn evict(&mut self, pager: &mut Pager, most: u32) -> Swept {
         if self.store.room() == 0 {
-            return 0;
+            return Swept::default();
         }
         let mut victims = core::mem::take(&mut self.victims);
         victims.clear();
@@ -233,7 +250,7 @@ impl Live {
         self.digest_victims(pager, &victims);
         let contents = core::mem::take(&mut self.contents);
         let mut found = contents.iter();
-        let mut evicted = unused;
+        let (mut evicted, mut refused) = (unused, 0);
         let mut writing: Option<Writing> = None;
         for frame in victims.iter().copied() {
             if writing.is_none() && self.store.room() == 0 {
@@ -245,8 +262,9 @@ impl Live {
             self.watch.evicted(page, eviction, content.copied());
             match eviction {
                 Eviction::Freed => self.drop_place(frame),
-                Eviction::Write(slot) if self.latched(slot).is_some() => {
+                Eviction::Write(slot) if self.latched(slot).is_some() || self.leaves_late(pager, slot) => {
                     pager.write_refused(frame);
+                    refused += 1;
                     continue;
                 }
                 Eviction::Write(slot) => writing = self.add_write(pager, writing, frame, slot, None),
@@ -259,7 +277,8 @@ impl Live {
         let _ = self.store.submit();
         self.victims = victims;
         self.contents = contents;
-        evicted
+        self.files.stuck.looked(evicted + refused, refused, pager.frames_parked());
+        Swept { evicted, refused }
     }
 
     /// Drops those that hold nothing the program will read, and takes them out of the list;

@@ -10,6 +10,7 @@ use crate::map::ZEROS;
 use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
 use crate::settings::{Scope, Settings, StorePlace};
+use crate::stacks::Stacks;
 use crate::steer::Steering;
 use crate::unused::Knows;
 use crate::voice::Voice;
@@ -254,6 +255,7 @@ fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64
         files,
         voice,
         knows: Knows::default(),
+        stacks: Stacks::new(),
         stops: false,
     };
     Ok((live, bits))

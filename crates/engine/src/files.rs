@@ -18,6 +18,8 @@
 //! pages out of them without waiting for itself.
 
 mod answer;
+mod calls;
+mod desk;
 mod directory;
 mod error;
 mod flush;
@@ -27,23 +29,28 @@ mod opened;
 mod populate;
 mod request;
 mod source;
+mod stuck;
 mod ticket;
 mod transfer;
 mod views;
 mod write_back;
 
+pub use desk::{Call, Supply};
 pub(crate) use directory::Directory;
 pub use error::MapError;
 pub(crate) use flush::FlushId;
 pub(crate) use link::Link;
-pub use map::{Access, FileMap, FileSpec};
+pub use map::{Access, FileMap, FileSpec, ProgramSpec};
 pub(crate) use request::FileRequest;
 
 use crate::ops::MAX_OP_PAGES;
 use crate::pool::Place;
+use calls::Calls;
 use flush::Flush;
 use pager::{PageNo, PageRange, SlotNo};
 use source::Sources;
+use std::collections::VecDeque;
+use stuck::Stuck;
 use sys::drops::Drops;
 use sys::uffd::{Features, Source as UffdSource, Uffd};
 use views::Views;
@@ -66,12 +73,15 @@ pub(crate) struct Files {
     flushes: Vec<Flush>,
     flushes_begun: u32,
     /// What is to be brought in when there is nothing better to do.
-    populates: Vec<PageRange>,
     write_back: WriteBack,
     /// Scratch: buffers that are copied from, and what is to be parked; capacity is fixed.
     emptied: Vec<Place>,
     pub(crate) parking: Vec<PageRange>,
     drops: Drops,
+    populates: VecDeque<PageRange>,
+    /// What the program's own code is asked for.
+    pub(crate) calls: Calls,
+    pub(crate) stuck: Stuck,
     /// The digest of a page of zeros.
     zero: u128,
 }
@@ -91,11 +101,13 @@ impl Files {
             views: Views::default(),
             flushes: Vec::new(),
             flushes_begun: 0,
-            populates: Vec::new(),
             write_back: WriteBack::default(),
             emptied: Vec::new(),
             parking: Vec::new(),
             drops: Drops::default(),
+            populates: VecDeque::new(),
+            calls: Calls::default(),
+            stuck: Stuck::default(),
             zero,
         }
     }

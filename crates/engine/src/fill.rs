@@ -9,6 +9,7 @@ use pager::{
 };
 use rustix::io::Errno;
 use sys::aio;
+use sys::aio::Completion;
 use trace::Direction;
 
 impl Live {
@@ -112,7 +113,7 @@ impl Live {
         }
         let direction = if demand { Direction::Demand } else { Direction::Ahead };
         self.watch.recorder.started(token, reads[0].page, count, direction);
-        if demand {
+        if demand && !self.ops.get(token).by_program {
             self.demand.started();
         }
         count
@@ -135,46 +136,51 @@ impl Live {
     pub(crate) fn finish_transfers(&mut self, pager: &mut Pager, most: usize) -> usize {
         let mut finished = 0;
         while finished < most
-            && let Some(completion) = self.store.complete()
+            && let Some(completion) = self.store.complete().or_else(|| self.files.calls.refused())
         {
             finished += 1;
-            let op = self.ops.get(completion.token);
-            let (home, flush) = (op.home, op.flush);
-            // What lies past the end of a file is not written.
-            let nothing = op.bytes == 0 && op.purpose == Purpose::Write;
-            let full = nothing || completion.result.is_ok_and(|bytes| bytes == op.bytes);
-            let error = completion.result.err().filter(|_| !nothing);
-            let took = op.started.elapsed();
-            let waited = took.as_nanos() as u64;
-            match op.purpose {
-                Purpose::Fill { demand } => {
-                    if demand {
-                        self.demand.ended(took);
-                        self.steering.read_took(took);
-                        self.demand.miss_cost().into_iter().for_each(|cost| pager.set_miss_cost(cost));
-                    }
-                    self.tally.read_bytes += op.bytes as u64;
-                    self.watch.read_took(took);
-                    self.watch.recorder.ended(completion.token, full);
-                    match (home, completion.result) {
-                        (Some(_), Err(error)) => self.finish_failed_read(pager, completion.token, error),
-                        _ => self.finish_fill(pager, completion.token, full, waited),
-                    }
-                }
-                Purpose::Write => {
-                    if full {
-                        self.tally.writeback_bytes += op.bytes as u64;
-                    }
-                    self.watch.write_took(took);
-                    self.watch.recorder.ended(completion.token, full);
-                    self.finish_write(pager, completion.token, error, full);
-                    flush.into_iter().for_each(|id| self.flush_written(id, error));
-                }
-            }
-            self.ops.end(completion.token);
-            home.into_iter().for_each(|home| self.let_source_go(home));
+            self.finish_transfer(pager, completion);
         }
         finished
+    }
+
+    pub(crate) fn finish_transfer(&mut self, pager: &mut Pager, completion: Completion) {
+        let op = self.ops.get(completion.token);
+        let (home, flush, by_program) = (op.home, op.flush, op.by_program);
+        // What lies past the end of a file is not written.
+        let nothing = op.bytes == 0 && op.purpose == Purpose::Write;
+        let full = nothing || completion.result.is_ok_and(|bytes| bytes == op.bytes);
+        let error = completion.result.err().filter(|_| !nothing);
+        let took = op.started.elapsed();
+        let waited = took.as_nanos() as u64;
+        match op.purpose {
+            Purpose::Fill { demand } => {
+                if demand && !by_program {
+                    self.demand.ended(took);
+                    self.steering.read_took(took);
+                    self.demand.miss_cost().into_iter().for_each(|cost| pager.set_miss_cost(cost));
+                }
+                self.tally.read_bytes += op.bytes as u64;
+                self.watch.read_took(took);
+                self.watch.recorder.ended(completion.token, full);
+                match (home, completion.result) {
+                    (Some(_), Err(error)) => self.finish_failed_read(pager, completion.token, error),
+                    _ => self.finish_fill(pager, completion.token, full, waited),
+                }
+            }
+            Purpose::Write => {
+                if full {
+                    self.tally.writeback_bytes += op.bytes as u64;
+                }
+                self.watch.write_took(took);
+                self.watch.recorder.ended(completion.token, full);
+                self.finish_write(pager, completion.token, error, full);
+                flush.into_iter().for_each(|id| self.flush_written(id, error));
+            }
+        }
+        self.end_call(completion.token);
+        self.ops.end(completion.token);
+        home.into_iter().for_each(|home| self.let_source_go(home));
     }
 
     fn finish_fill(&mut self, pager: &mut Pager, token: u64, read: bool, waited: u64) {
@@ -225,7 +231,7 @@ impl Live {
                     self.drop_place(frame);
                     self.watch.recorder.poisoned(page);
                     self.report_poison(page, read);
-                    self.poison(page);
+                    let _ = self.poison(page);
                 }
             }
         }
@@ -271,7 +277,7 @@ impl Live {
         let result = if full { WriteResult::Done } else { WriteResult::Failed };
         let home = self.ops.get(token).home;
         if let (Some(home), false) = (home, full) {
-            self.note_failed_write(home, error.unwrap_or(Errno::IO));
+            self.note_failed_write(home, token, error.unwrap_or(Errno::IO));
         } else if !full {
             let error = error.unwrap_or(Errno::IO);
             let [ram, _, store] = self.voice.limits();

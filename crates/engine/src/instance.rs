@@ -115,6 +115,22 @@ impl Instance {
         }
     }
 
+    /// The engine, for threads that outlive a borrow of it.
+    pub(crate) fn shared(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Calls `each` with the pages of a range that hold data, wherever: their number from its
+    /// start on, and false for those that are lost. Holds up the pager as long as that takes.
+    pub fn for_each_page(&self, addr: usize, len: usize, mut each: impl FnMut(u64, bool)) {
+        let _blocked = Blocked::all();
+        let range = pages_of(addr, len);
+        let core = self.engine.lock_core();
+        core.pager.for_each_touched(range, |page, state| {
+            each(page.0 - range.start.0, state != pager::State::Poisoned);
+        });
+    }
+
     /// Its numbers now. Takes the core's lock for an instant.
     pub fn snapshot(&self) -> Snapshot {
         let _blocked = Blocked::all();

@@ -33,6 +33,9 @@ enum Landing {
 impl Live {
     /// Carries out a decision about `page`.
     pub(crate) fn resolve(&mut self, pager: &mut Pager, page: PageNo) {
+        if self.condemn(page) {
+            return;
+        }
         let fault = pager.fault(page);
         self.watch.touched(pager, page, fault);
         match fault {
@@ -48,7 +51,7 @@ impl Live {
             }
             Fault::Read | Fault::InFlight => self.start_reads(pager),
             Fault::Resident => self.resolve_spurious(pager, page),
-            Fault::Poisoned => self.poison(page),
+            Fault::Poisoned => drop(self.poison(page)),
             Fault::Unmanaged => self.resolve_unmanaged(page),
             Fault::NoFrame | Fault::Changing => self.defer(page),
         }
@@ -314,19 +317,24 @@ impl Live {
         }
     }
 
-    /// Makes a touch on `page` a bus error.
-    pub(crate) fn poison(&mut self, page: PageNo) {
+    /// Makes a touch on `page` a bus error; false when that is to be tried again.
+    pub(crate) fn poison(&mut self, page: PageNo) -> bool {
         if self.files.is_shared(page) {
-            return self.poison_views(page);
+            self.poison_views(page);
+            return true;
         }
         // SAFETY: the core holds the page's bytes to be lost.
         let poisoned = unsafe { self.arena.poison(addr_of(page), PAGE) };
         match poisoned {
-            Ok(()) => {}
+            Ok(()) => true,
             Err(rustix::io::Errno::EXIST) => {
                 let _ = self.arena.wake(addr_of(page), PAGE);
+                true
             }
-            Err(rustix::io::Errno::AGAIN) => self.defer(page),
+            Err(rustix::io::Errno::AGAIN) => {
+                self.defer(page);
+                false
+            }
             Err(_) => die("a page whose bytes are lost cannot be poisoned on this kernel"),
         }
     }

@@ -33,6 +33,8 @@ pub(crate) struct Op {
     pub(crate) home: Option<SlotNo>,
     /// The flush that a write is part of.
     pub(crate) flush: Option<FlushId>,
+    /// The program's own code makes it, which may take for ever.
+    pub(crate) by_program: bool,
 }
 
 /// A fixed set of transfers; nothing is allocated after it is made.
@@ -51,6 +53,7 @@ impl Ops {
             bytes: 0,
             home: None,
             flush: None,
+            by_program: false,
         };
         Self { ops: (0..MAX_OPS).map(|_| op()).collect(), free: (0..MAX_OPS).collect() }
     }
@@ -59,9 +62,9 @@ impl Ops {
         MAX_OPS - self.free.len()
     }
 
-    /// Whether another can be started.
-    pub(crate) fn have_room(&self) -> bool {
-        !self.free.is_empty()
+    /// How many more can be started.
+    pub(crate) fn room(&self) -> usize {
+        self.free.len()
     }
 
     /// A transfer to fill in, and its token.
@@ -74,6 +77,7 @@ impl Ops {
         op.bytes = 0;
         op.home = None;
         op.flush = None;
+        op.by_program = false;
         Some((index as u64, op))
     }
 

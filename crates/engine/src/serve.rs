@@ -387,8 +387,11 @@ impl Live {
                 match events.take(index) {
                     Event::Fault { addr, thread, .. } => {
                         self.steering.fault(thread);
-                        self.watch.faulted(pager, page_of(addr), thread);
-                        faults.push(page_of(addr));
+                        let page = page_of(addr);
+                        if !self.refuse_growth(pager, page, thread) {
+                            self.watch.faulted(pager, page, thread);
+                            faults.push(page);
+                        }
                     }
                     Event::Remove { start, end } => {
                         self.note_change(pager, start, end);
@@ -431,8 +434,10 @@ impl Live {
         };
         if area {
             pager.remove_area(range, drop_bytes);
+            self.stacks.remove(range);
         } else {
             pager.discard(range, drop_bytes);
+            self.stacks.forgive(range);
         }
         // Whoever waited for a page that is gone must find out.
         let _ = self.arena.wake(start, end - start);
@@ -463,12 +468,16 @@ impl Live {
                     self.watch.recorder.forked();
                     self.hand_over(address);
                 }
+                Some(Request::Stacks(range, stride)) if self.register(range) => {
+                    pager.discard(range, |_, _| {});
+                    self.stacks.add(range, stride);
+                }
                 Some(Request::Cool(range)) => self.cool(pager, range),
                 Some(Request::File(request)) => {
                     *asked.file_answer = Some(self.answer_about_files(pager, request));
                 }
                 Some(Request::Stop) => self.stops = true,
-                Some(Request::Manage(..)) | None => {}
+                Some(Request::Manage(..) | Request::Stacks(..)) | None => {}
             }
             // SAFETY: the doorbell's page is ours.
             let _ = unsafe {

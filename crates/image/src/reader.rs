@@ -7,11 +7,16 @@ use crate::header::Header;
 use crate::node::{Entry, FANOUT, Node};
 use crate::nodes::Nodes;
 use crate::survey::{Damage, Survey, survey};
+use core::num::NonZeroU64;
+use rustix::fs::Advice;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+
+/// Bytes around a node that are read with it.
+const INDEX_AHEAD: u64 = 128 << 10;
 
 /// Where a page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,6 +183,10 @@ impl Image {
         if let Some(node) = self.nodes.get(entry.block) {
             return Ok(node);
         }
+        // Nodes lie together, and who needs one soon needs others.
+        let around = entry.block * PAGE as u64 / INDEX_AHEAD * INDEX_AHEAD;
+        // Only advice: without it each costs a read of its own.
+        let _ = rustix::fs::fadvise(&self.file, around, NonZeroU64::new(INDEX_AHEAD), Advice::WillNeed);
         let mut block = [0; PAGE];
         self.block(entry, "a node of the index", &mut block)?;
         let node = Node::decode(&block, self.header.bytes / PAGE as u64)

@@ -51,6 +51,19 @@ typedef enum oc_advice {
   OC_ADVICE_COLD,
 } oc_advice;
 
+// What a map of a backing is for.
+typedef enum oc_sharing {
+  // It is only read.
+  OC_SHARING_READ_ONLY,
+  // What is changed is taken back.
+  OC_SHARING_SHARED,
+  // What is changed is the map's alone, and goes to the store.
+  OC_SHARING_PRIVATE,
+} oc_sharing;
+
+// A call of a backing's function. It is valid until the function returns.
+typedef struct oc_call oc_call;
+
 // A heap of families. Heaps are independent of each other, and used from any thread.
 typedef struct oc_heap oc_heap;
 
@@ -113,6 +126,35 @@ typedef struct oc_status {
   // Pages that were lost: touching them is SIGBUS.
   uint64_t poisoned_pages;
 } oc_status;
+
+// What supplies the pages of a map. All zero but `supply` is a good choice. The functions are
+// called by threads of the map's own, several at once; they must not touch memory that
+// outcore_init's pager pages, nor leave by longjmp. What they return is 0 or a number of
+// errno, which then is told.
+typedef struct oc_backing {
+  // What each function is given.
+  void *context;
+  // Fills `length` bytes, which are zero, with those from `offset` on. If it fails, touching
+  // the page that is waited for is a bus error (SIGBUS).
+  int (*supply)(const struct oc_call *call, void *context, uint64_t offset, void *bytes, size_t length);
+  // Keeps `length` bytes, which are those from `offset` on now; for OC_SHARING_SHARED only. If
+  // it fails they stay in memory.
+  int (*take_back)(const struct oc_call *call,
+                   void *context,
+                   uint64_t offset,
+                   const void *bytes,
+                   size_t length);
+  // Makes durable what was taken back, at the end of oc_flush_backing; or NULL.
+  int (*sync)(void *context);
+  // Called once when no other function will be called any more; or NULL.
+  void (*end)(void *context);
+  // What it is called in messages, or NULL.
+  const char *name;
+  // One of oc_sharing.
+  int sharing;
+  // How many threads make calls; 0 is 2.
+  size_t threads;
+} oc_backing;
 
 #ifdef __cplusplus
 extern "C" {
@@ -341,6 +383,36 @@ int oc_map_advise(const struct oc_map *map, size_t start, size_t length, int adv
 // # Safety
 // `map` is NULL or a map, and nobody uses it or its addresses any more.
 int oc_map_close(struct oc_map *map);
+
+// Maps `length` bytes whose pages the program supplies, in the budget of outcore_init's pager.
+// NULL with EINVAL if there is no pager or the settings make no sense, with ENOMEM or what the
+// kernel says if there is no room. Forked children do not have it.
+//
+// # Safety
+// `backing` points to settings; its functions may be called as it says until `end` has been.
+void *oc_map_backing(const struct oc_backing *backing, size_t length);
+
+// Gives back what has been changed of a map that begins at `address`, and waits until it is
+// durable: 0, or -1 with what the backing said; then it is still in memory, and the next call
+// tries again.
+int oc_flush_backing(void *address);
+
+// Ends all calls of a map that are under way, as far as it is concerned, and makes no more: who
+// waits for a page of it gets a bus error. 0, or -1 with EINVAL.
+int oc_cancel_backing(void *address);
+
+// Whether nobody wants the result of a call any more, which then may as well return: 1 or 0.
+//
+// # Safety
+// `call` is what a function of a backing was given, and has not returned from.
+int oc_call_is_cancelled(const struct oc_call *call);
+
+// Gives back what has been changed and ends a map: 0, or -1 with EINVAL if none begins there, and
+// else with what the backing said: the map has ended, and what was not taken back is lost.
+//
+// # Safety
+// Nobody uses its memory any more.
+int oc_unmap_backing(void *address);
 
 #ifdef __cplusplus
 }  // extern "C"

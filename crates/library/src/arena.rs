@@ -1,12 +1,16 @@
 //! Pages by the range.
 
+use crate::arena_image::{ArenaImage, ImageOptions, OpenImageError};
+use crate::heap::Heap;
 use crate::pages::Pages;
 use crate::paging::{Paging, Range, RangeError};
 use crate::resident;
+use crate::save::{SaveImageError, SavedImage, save};
 use ::heap::Extents;
 use core::error::Error;
 use core::fmt::{self, Display, Formatter};
 use engine::{PAGE, Usage};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// An address range of paged memory that is handed out in whole pages.
@@ -151,6 +155,59 @@ impl Arena {
         }
     }
 
+    /// Saves all its pages as an image at `path`, from which [`Self::open`] makes an arena. Pages that
+    /// are zero take no room, and those that are alike take it once. What is at `path` is replaced when
+    /// the new image is on the disk, as a whole or not at all, wherever that is interrupted.
+    ///
+    /// What other threads write meanwhile is in the image or not, word by word: who wants an image
+    /// of one instant keeps them from writing. Pages that are out are brought in for it, in order.
+    ///
+    /// # Errors
+    /// See [`SaveImageError`]; what was at `path` is still there then.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<SavedImage, SaveImageError> {
+        self.save_with(path, |_, _| {})
+    }
+
+    /// The same; `progress` is told now and then how many bytes have been seen to, and of how many.
+    ///
+    /// # Errors
+    /// See [`SaveImageError`].
+    pub fn save_with(
+        &self,
+        path: impl AsRef<Path>,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<SavedImage, SaveImageError> {
+        let paging = self.range.paging();
+        if !paging.is_here() {
+            return Err(SaveImageError::Forked);
+        }
+        let (addr, path) = (self.addr(), path.as_ref());
+        resident::scope(|| {
+            let pages_of = |first: u64, count: u64| {
+                let (start, len) = (addr + first as usize * PAGE, count as usize * PAGE);
+                let (mut pages, mut lost) = (Vec::new(), None);
+                paging.instance().for_each_page(start, len, |page, is_there| {
+                    pages.push(first + page);
+                    lost = lost.or((!is_there).then_some(first + page));
+                });
+                lost.map_or(Ok(pages), |page| Err(SaveImageError::Lost { page }))
+            };
+            save(path, addr, (self.len() / PAGE) as u64, pages_of, &mut progress)
+        })
+    }
+
+    /// Opens the image at `path`: the same as [`Heap::open_image`].
+    ///
+    /// # Errors
+    /// See [`OpenImageError`].
+    pub fn open(
+        heap: &Heap,
+        path: impl AsRef<Path>,
+        options: ImageOptions,
+    ) -> Result<ArenaImage, OpenImageError> {
+        heap.open_image(path, options)
+    }
+
     fn with_free<R>(&self, work: impl FnOnce(&mut Extents) -> R) -> R {
         resident::scope(|| work(&mut self.free.lock().unwrap_or_else(PoisonError::into_inner)))
     }
@@ -162,7 +219,7 @@ impl Arena {
         if !self.range.paging().is_here() {
             return Usage::default();
         }
-        self.range.paging().instance().usage(self.addr(), self.len())
+        resident::scope(|| self.range.paging().instance().usage(self.addr(), self.len()))
     }
 }
 

@@ -152,6 +152,50 @@ impl MappedFile {
         })
     }
 
+    /// What has been mapped, and is listed.
+    pub(crate) fn of(paging: &Arc<Paging>, map: FileMap, len: usize, access: Access, listed: Listed) -> Self {
+        let addr = map.addr();
+        Self { paging: Arc::clone(paging), map: Some(map), addr, len, access, _listed: listed }
+    }
+
+    /// Whether its pager runs in this process.
+    pub(crate) fn is_here(&self) -> bool {
+        self.paging.is_here()
+    }
+
+    /// Ends the calls of what supplies it.
+    pub(crate) fn cancel(&self) {
+        if let Some(map) = self.map.as_ref().filter(|_| self.is_here()) {
+            resident::scope(|| self.paging.instance().cancel(map));
+        }
+    }
+
+    /// What supplies it said when it failed last.
+    pub(crate) fn last_failure(&self) -> Option<String> {
+        let map = self.map.as_ref().filter(|_| self.is_here())?;
+        resident::scope(|| self.paging.instance().last_failure(map))
+    }
+
+    /// Has parts of it, as offsets and lengths in bytes, brought in in the background.
+    pub(crate) fn will_need(&self, parts: &[(usize, usize)]) {
+        if let Some(map) = self.map.as_ref().filter(|_| self.is_here()) {
+            resident::scope(|| {
+                let parts: Vec<_> = parts.iter().map(|(start, len)| (self.addr + start, *len)).collect();
+                self.paging.instance().populate_parts(map, &parts);
+            });
+        }
+    }
+
+    /// Calls `each` with those of `count` pages from `first` on that are not only where the map is
+    /// from, and false for those that are lost. None in a forked child.
+    pub(crate) fn for_each_touched(&self, first: u64, count: u64, mut each: impl FnMut(u64, bool)) {
+        if let Some(map) = self.map.as_ref().filter(|_| self.is_here()) {
+            let (start, len) = (self.addr + first as usize * PAGE, count as usize * PAGE);
+            let instance = self.paging.instance();
+            instance.for_each_touched(map, start, len, |page, is_there| each(first + page, is_there));
+        }
+    }
+
     /// Bytes that are mapped.
     pub fn len(&self) -> usize {
         self.len
@@ -198,10 +242,8 @@ impl MappedFile {
     /// [`FileError::OutOfRange`], [`FileError::Forked`].
     pub fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<(), FileError> {
         let (addr, len) = self.part(offset..offset.saturating_add(bytes.len()))?;
-        each_place(addr, len, |place, of| match place {
-            Place::Byte(byte) => bytes[of.start] = byte.load(Ordering::Relaxed),
-            Place::Word(word) => bytes[of].copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes()),
-        });
+        debug_assert_eq!(len, bytes.len());
+        copy_out(addr, bytes);
         Ok(())
     }
 
@@ -365,6 +407,14 @@ const WORD: usize = size_of::<usize>();
 enum Place<'a> {
     Byte(&'a AtomicU8),
     Word(&'a AtomicUsize),
+}
+
+/// Copies bytes that others may change meanwhile.
+pub(crate) fn copy_out(addr: usize, bytes: &mut [u8]) {
+    each_place(addr, bytes.len(), |place, of| match place {
+        Place::Byte(byte) => bytes[of.start] = byte.load(Ordering::Relaxed),
+        Place::Word(word) => bytes[of].copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes()),
+    });
 }
 
 /// Calls `each` with every place of `addr..addr + len`, by words where these are whole, and

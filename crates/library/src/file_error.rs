@@ -50,7 +50,7 @@ impl Display for FileError {
                 write!(f, "the map is only read: map the file shared or private to write to it")
             }
             Self::WriteBack(error) => {
-                write!(f, "what was changed could not all be written to the file: {error}")
+                write!(f, "what was changed could not all be written back: {error}")
             }
             Self::TooMuchPinned { bytes } => {
                 write!(f, "{bytes} bytes more would pin more than half of the heap's budget")

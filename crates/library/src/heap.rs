@@ -2,6 +2,8 @@
 //! A heap in paged memory.
 
 use crate::arena::{Arena, ArenaError};
+use crate::arena_image::{ArenaImage, ImageOptions, OpenImageError};
+use crate::backing::{Backing, BackingOptions, MappedBacking};
 use crate::builder::HeapBuilder;
 use crate::caches::Caches;
 use crate::file::{MapOptions, MappedFile};
@@ -9,12 +11,14 @@ use crate::file_error::FileError;
 use crate::paging::Paging;
 use crate::resident;
 use crate::source::Paged;
+use crate::stack::Stacks;
 use crate::stats::Stats;
 use ::heap::{Families, Family, FreeError, Location, RegisterError, Visited};
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 use engine::{FamilyPart, KnowsUnused};
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 /// A heap that may be larger than the RAM it takes: its pages go to its own store and come
@@ -191,6 +195,40 @@ impl Heap {
         MappedFile::new(&self.inner.paging, file, options)
     }
 
+    /// Maps memory whose pages the program's own code supplies, and takes back. See [`Backing`].
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn map_backing(
+        &self,
+        backing: impl Backing,
+        options: BackingOptions,
+    ) -> Result<MappedBacking, FileError> {
+        MappedBacking::new(&self.inner.paging, Arc::new(backing), options)
+    }
+
+    /// Opens an image that was saved of an arena, in a millisecond whatever its size: its pages
+    /// are fetched when they are touched. See [`ArenaImage`].
+    ///
+    /// # Errors
+    /// See [`OpenImageError`].
+    pub fn open_image(
+        &self,
+        path: impl AsRef<Path>,
+        options: ImageOptions,
+    ) -> Result<ArenaImage, OpenImageError> {
+        ArenaImage::open(&self.inner.paging, path.as_ref(), options)
+    }
+
+    /// Room for `count` stacks that grow to at most `max` bytes each. See [`Stacks`].
+    ///
+    /// # Errors
+    /// [`ArenaError::NoAddresses`], also where the kernel cannot serve faults of system
+    /// calls; [`ArenaError::Empty`], [`ArenaError::Forked`].
+    pub fn stacks(&self, max: usize, count: usize) -> Result<Stacks, ArenaError> {
+        Stacks::new(&self.inner.paging, max, count)
+    }
+
     /// What the address belongs to: none if to nothing of this heap's families or objects.
     /// Takes the same time however large the heap is, and touches no page.
     ///
@@ -223,13 +261,13 @@ impl Heap {
     /// The heap's numbers now. In a forked child, where there is no such heap, the limits and
     /// zeros.
     pub fn stats(&self) -> Stats {
-        Stats::of(&self.inner.paging)
+        resident::scope(|| Stats::of(&self.inner.paging))
     }
 
     /// The first thing that went wrong with the store, as a sentence; it was also said on
     /// standard error.
     pub fn message(&self) -> Option<String> {
-        self.inner.paging.instance().message()
+        resident::scope(|| self.inner.paging.instance().message())
     }
 
     /// Bytes at the layout's alignment, zeroed or not; none if there are none.

@@ -3,8 +3,9 @@
 //! A [`Heap`] may be larger than the RAM that it takes: its pages go to a store of its own
 //! and come back when they are touched. Collections live in it, it may be the program's
 //! global allocator ([`GlobalHeap`]), it has typed page families ([`Heap::family`]) and
-//! hands out pages by the range ([`Arena`]), and maps files that are larger than RAM
-//! ([`MappedFile`]).
+//! hands out pages by the range ([`Arena`]), maps files that are larger than RAM
+//! ([`MappedFile`]), opens arenas that were saved ([`ArenaImage`]) and shows what a program's own
+//! code supplies ([`Backing`]).
 //!
 //! Page families are heaps in which every page holds objects of one kind. They are there
 //! for memory that is not paged as well:
@@ -34,17 +35,24 @@ pub use ::heap::{
     Owned, PageInfo, PageSource, RegisterError, UsageReport, Violation, Walk,
 };
 pub use arena::{Arena, ArenaError};
+pub use arena_image::{ArenaImage, ImageOptions, OpenImageError};
+pub use backing::{Backing, BackingCall, BackingError, BackingOptions, MappedBacking};
 pub use builder::{BuildError, HeapBuilder};
 pub use engine::{Commit, Fallbacks, MapError, OpenError, StorePlace, Usage};
 pub use file::{FileAdvice, MapOptions, MappedFile};
 pub use file_error::FileError;
 pub use global::GlobalHeap;
 pub use pages::{Advice, Pages};
+pub use save::{SaveImageError, SavedImage};
 pub use source::Paged;
+pub use stack::{Stack, Stacks};
 pub use stats::Stats;
 
 mod allocator;
 mod arena;
+mod arena_image;
+pub mod backed;
+mod backing;
 pub mod block;
 mod bounds;
 mod builder;
@@ -65,10 +73,13 @@ pub mod print;
 pub mod process;
 pub mod register;
 mod resident;
+mod save;
 mod source;
+mod stack;
 mod stats;
 
 /// The guide, whose examples are run.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/library.md")]
+#[doc = include_str!("../../../docs/images.md")]
 struct Guide;

@@ -121,7 +121,8 @@ impl<'a> Pages<'a> {
     /// As [`Self::discard`].
     pub fn usage(&self, range: impl RangeBounds<usize>) -> Result<Usage, ArenaError> {
         let (addr, len) = self.part(range)?;
-        Ok(if len == 0 { Usage::default() } else { self.arena.range.paging().instance().usage(addr, len) })
+        let instance = self.arena.range.paging().instance();
+        Ok(if len == 0 { Usage::default() } else { resident::scope(|| instance.usage(addr, len)) })
     }
 }
 

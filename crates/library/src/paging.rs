@@ -162,6 +162,19 @@ impl Range {
         Err(RangeError::Kernel(Errno::NOMEM))
     }
 
+    /// Makes all of it stacks of `stride` bytes, guards included.
+    pub(crate) fn make_stacks(&self, stride: usize) -> Result<(), RangeError> {
+        if !self.paging.is_here() {
+            return Err(RangeError::Forked);
+        }
+        let rights = MprotectFlags::READ | MprotectFlags::WRITE;
+        // SAFETY: of the reservation, and not in use before.
+        unsafe { rustix::mm::mprotect(at(self.addr), self.len, rights) }.map_err(RangeError::Kernel)?;
+        let made =
+            resident::scope(|| self.paging.instance.address_space().stacks(self.addr, self.len, stride));
+        if made { Ok(()) } else { Err(RangeError::Kernel(Errno::NOMEM)) }
+    }
+
     /// Moves usable pages, bytes and all, from one place of the range to another; what was at
     /// `to` is gone, and `from` reads as zeros. False, and nothing has changed, if not.
     pub(crate) fn relocate(&self, from: usize, to: usize, len: usize) -> bool {

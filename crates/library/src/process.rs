@@ -81,6 +81,11 @@ fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The heap whose pager is the program's, once it has one.
+pub(crate) fn heap() -> Option<Heap> {
+    state().heap.clone()
+}
+
 /// What a C caller's settings are.
 ///
 /// # Safety

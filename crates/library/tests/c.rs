@@ -19,10 +19,11 @@ struct Example {
     check: fn(&Output),
 }
 
-const EXAMPLES: [Example; 3] = [
+const EXAMPLES: [Example; 4] = [
     Example { name: "families", check: check_families },
     Example { name: "paged", check: check_paged },
     Example { name: "mapped", check: check_mapped },
+    Example { name: "backed", check: check_backed },
 ];
 
 impl Example {
@@ -74,6 +75,20 @@ fn check_mapped(output: &Output) {
          refused: oc_map_flush: bytes 33554432..33554433 are not all of the map, which has 33554432\n\
          on the disk: 0 of 4194304 numbers wrong\n"
     );
+}
+
+fn check_backed(output: &Output) {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    assert_eq!(
+        out,
+        "refused: oc_map_backing: there is no function that supplies pages\n\
+         squares: 8388608 of 8388608 right, 64 MiB in a budget of 8\n\
+         notes: refused by the shelf, and still there: changed\n\
+         notes: taken back: changed\n\
+         ended: 2 of 2\n"
+    );
+    assert!(err.starts_with("outcore: the shelf did not take back the bytes from 0 on: "), "{err}");
 }
 
 fn check_families(output: &Output) {

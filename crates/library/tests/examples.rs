@@ -136,3 +136,22 @@ fn arguments_are_understood_or_refused() {
     refused(&["--row", "1"], "--row is not known; known are --rows 409600, --budget 6291456");
     refused(&["--budget", "1M"], "a budget of 1048576 bytes is too small: give at least 4194304 bytes");
 }
+
+#[test]
+fn coroutines_run_on_paged_stacks() {
+    let arguments = ["--coroutines", "20K", "--budget", "16M"];
+    holds_four_times_its_budget("coroutines", &arguments, "mappings: few\n");
+}
+
+#[test]
+fn a_compressed_column_is_searched() {
+    let arguments = ["--rows", "4M", "--budget", "4M"];
+    maps_times_its_budget(8, "column", &arguments, "4194304 rows, compressed to ");
+}
+
+#[test]
+fn an_arena_is_saved_and_opened() {
+    let (status, out, err) = run("snapshot", &["--size", "64M", "--budget", "8M"]);
+    assert_eq!((status, &*err), (Some(0), ""), "{out}");
+    assert!(out.ends_with("every page that was looked at is what was saved\n"), "{out}");
+}

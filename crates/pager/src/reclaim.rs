@@ -68,11 +68,12 @@ impl Pager {
         (self.frames.limit() / 32).clamp(32, 2048)
     }
 
-    /// Frames that reclaim should still see to, beyond those being written. Nothing
-    /// until half of the reserve is gone, then all of it: batches are cheap.
-    pub fn reclaim_need(&mut self) -> u32 {
+    /// Frames that reclaim should still see to, beyond those being written, of which `late`
+    /// may take for ever and are not counted on. Nothing until half of the reserve is gone,
+    /// then all of it: batches are cheap.
+    pub fn reclaim_need(&mut self, late: u32) -> u32 {
         let wanted = self.reserve() + self.frames.used().saturating_sub(self.frames.limit());
-        let coming = self.frames.available() + self.writing;
+        let coming = self.frames.available() + self.writing.saturating_sub(late);
         self.reclaiming = coming < if self.reclaiming { wanted } else { wanted.div_ceil(2) };
         if self.reclaiming { wanted - coming } else { 0 }
     }

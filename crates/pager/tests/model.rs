@@ -237,7 +237,7 @@ impl Twin {
 
     fn reclaim(&mut self, rounds: u64) {
         for _ in 0..rounds {
-            if self.pager.reclaim_need() == 0 {
+            if self.pager.reclaim_need(0) == 0 {
                 break;
             }
             if let Parking::Pages(range) = self.pager.next_parking(8) {

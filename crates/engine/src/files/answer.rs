@@ -4,7 +4,7 @@
 use crate::PAGE;
 use crate::core::{Live, addr_of};
 use crate::files::request::{FileRequest, NewSource, ViewPart};
-use crate::files::source::{Descriptors, Source};
+use crate::files::source::{Descriptors, Origin, Source};
 use crate::files::ticket::Ticket;
 use pager::{Content, FrameNo, PageNo, PageRange, Pager, Sharing, SlotNo, State};
 use rustix::io::Errno;
@@ -29,7 +29,9 @@ impl Live {
             FileRequest::NoView(addr) => self.files.views.remove(addr),
             FileRequest::Flush(range, ticket) => self.begin_flush(range, ticket),
             FileRequest::End(home, ticket) => self.close_source(pager, home, ticket),
-            FileRequest::Populate(range) => self.begin_populating(range),
+            FileRequest::Populate(ranges) => self.begin_populating(ranges),
+            FileRequest::Supplied(desk) => self.supplied(pager, &desk),
+            FileRequest::Cancel(home) => self.cancel_calls(pager, home),
             FileRequest::Pattern(range, pattern) => pager.set_pattern(range, pattern),
             FileRequest::Cool(range) => self.cool(pager, range),
         }
@@ -46,8 +48,11 @@ impl Live {
     }
 
     fn add_source(&mut self, pager: &mut Pager, new: NewSource) -> Result<(), Errno> {
-        let files = self.receive()?;
-        let NewSource { first, pages, offset, end, sharing } = new;
+        let NewSource { first, pages, offset, end, sharing, program } = new;
+        let origin = match program {
+            Some(desk) => Origin::Program(desk),
+            None => Origin::File(self.receive()?),
+        };
         if sharing == Sharing::Private && !self.register(pages) {
             return Err(Errno::NOMEM);
         }
@@ -62,7 +67,7 @@ impl Live {
             offset,
             end,
             sharing,
-            files,
+            origin,
             retired,
             latched,
             under_way,
@@ -76,7 +81,7 @@ impl Live {
         let files = self.receive()?;
         let Some(source) = self.files.sources.find_mut(home) else { return Err(Errno::INVAL) };
         // A transfer may use the others.
-        source.retired.push(core::mem::replace(&mut source.files, files));
+        source.retired.push(core::mem::replace(&mut source.origin, Origin::File(files)));
         source.sharing = Sharing::Shared;
         let range = source.pages;
         pager.set_sharing(range, Sharing::Shared);
@@ -114,6 +119,8 @@ impl Live {
             match pager.state(page) {
                 State::Parked { frame, .. } => {
                     let source = self.files.sources.find(home).ok_or(Errno::INVAL)?;
+                    // What a program supplies does not grow.
+                    let file = source.origin.file().ok_or(Errno::INVAL)?;
                     let len = (PAGE - within).min((end - before) as usize);
                     let place = self.pool.place(frame).ok_or(Errno::INVAL)?;
                     let start = (self.pool.address(place) + within) as *mut u8;
@@ -121,11 +128,7 @@ impl Live {
                     let rest = unsafe { core::slice::from_raw_parts_mut(start, len) };
                     let mut done = 0;
                     while done < len {
-                        match rustix::io::pread(
-                            &source.files.buffered,
-                            &mut rest[done..],
-                            before + done as u64,
-                        )? {
+                        match rustix::io::pread(&file.buffered, &mut rest[done..], before + done as u64)? {
                             0 => break,
                             more => done += more,
                         }
@@ -166,6 +169,8 @@ impl Live {
         });
         if idle {
             self.end_source(home);
+        } else {
+            self.cancel_calls(pager, home);
         }
     }
 }

@@ -34,7 +34,22 @@ pub(crate) struct Mapped {
 }
 
 /// What tells files apart.
-pub(crate) type Identity = (u64, u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// Device and inode.
+    File(u64, u64),
+    /// A block device.
+    Device(u64),
+    /// What a program supplies, by a number of its choice, or one that only it has.
+    Program(Supplied),
+}
+
+/// See [`Identity::Program`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Supplied {
+    Named(u128),
+    Alone(u64),
+}
 
 /// A file that is mapped shared, or only read.
 #[derive(Debug)]
@@ -183,7 +198,8 @@ mod tests {
     #[test]
     fn gaps_are_what_no_piece_has() {
         let memory = ViewedMemory::new(c"test", 0).expect("memory");
-        let mut object = Object { identity: (0, 0), memory, memory_len: 0, end: 0, pieces: Vec::new() };
+        let mut object =
+            Object { identity: Identity::File(0, 0), memory, memory_len: 0, end: 0, pieces: Vec::new() };
         assert_eq!(object.gaps(pages(5, 10)), [pages(5, 10)]);
         for (start, count) in [(20, 5), (8, 2)] {
             let of_file = pages(start, count);

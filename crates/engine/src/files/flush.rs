@@ -103,7 +103,7 @@ impl Live {
             let rest = PageRange::between(next, range.end());
             let Some((page, state)) = pager.next_touched(rest) else { return range.end() };
             next = page;
-            let room = self.store.room() > LEFT_FOR_FAULTS && self.ops.have_room();
+            let room = self.has_room_to_flush();
             match state {
                 // On its way out: it is at home when that has ended, or still here.
                 State::Writing { .. } => break,
@@ -129,6 +129,11 @@ impl Live {
         next
     }
 
+    /// Whether transfers are left for faults however long those of a flush take.
+    fn has_room_to_flush(&self) -> bool {
+        self.store.room() > LEFT_FOR_FAULTS && self.ops.room() > LEFT_FOR_FAULTS
+    }
+
     /// Writes what is dirty of parked pages in a row; the page after the last that was seen to.
     fn clean_run(&mut self, pager: &mut Pager, id: FlushId, run: PageRange) -> PageNo {
         let mut frames = core::mem::take(&mut self.victims);
@@ -139,8 +144,7 @@ impl Live {
         let mut writing: Option<Writing> = None;
         let mut seen_to = 0;
         for (frame, found) in frames.iter().copied().zip(&contents) {
-            let is_full = self.store.room() <= LEFT_FOR_FAULTS || !self.ops.have_room();
-            if is_full && writing.is_none() {
+            if !self.has_room_to_flush() {
                 break;
             }
             seen_to += 1;

@@ -4,18 +4,22 @@
 use crate::PAGE;
 use crate::advise::Usage;
 use crate::core::{Request, addr_of, pages_of};
-use crate::files::directory::{Mapped, Object, Piece};
+use crate::files::desk::{Staffed, Supply};
+use crate::files::directory::{Mapped, Object, Piece, Supplied};
 use crate::files::error::MapError;
 use crate::files::opened::Opened;
 use crate::files::request::{FileRequest, NewSource, ViewPart};
+use crate::files::source::Origin;
 use crate::files::ticket::Ticket;
 use crate::files::{directory::Identity, directory::Window};
 use crate::instance::Instance;
 use crate::signals::Blocked;
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
-use pager::{PageNo, PageRange, Pattern, Sharing, SlotNo};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use pager::{PageNo, PageRange, Pattern, Sharing, SlotNo, State};
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
+use std::sync::Arc;
 use sys::maps::Reservation;
 use sys::views::{self, Rights, ViewedMemory};
 
@@ -46,6 +50,29 @@ pub struct FileSpec<'a> {
     pub len: usize,
 }
 
+/// What is to be mapped that is not in a file.
+#[derive(Clone)]
+pub struct ProgramSpec {
+    /// Who supplies its pages.
+    pub supply: Arc<dyn Supply>,
+    /// What it is called in messages.
+    pub name: String,
+    /// Read-only maps with the same number show the same pages; of what has none no two do.
+    pub identity: Option<u128>,
+    /// Threads that call `supply`, at least one.
+    pub threads: usize,
+    /// What may be done with the map.
+    pub access: Access,
+    /// Its bytes.
+    pub len: usize,
+}
+
+impl core::fmt::Debug for ProgramSpec {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "ProgramSpec({}, {:?}, {} bytes)", self.name, self.access, self.len)
+    }
+}
+
 /// Pages of a file, mapped. To be given to [`Instance::unmap_file`]; in a forked child, where
 /// there is nothing at its addresses, to be forgotten.
 #[derive(Debug)]
@@ -53,7 +80,7 @@ pub struct FileMap {
     addr: usize,
     /// In whole pages.
     len: usize,
-    file: OwnedFd,
+    origin: Origin,
     kind: Kind,
 }
 
@@ -115,6 +142,32 @@ impl Instance {
         }
         let of_file =
             PageRange { start: PageNo(spec.offset / PAGE as u64), count: spec.len.div_ceil(PAGE) as u64 };
+        self.map_opened(file, spec.access, of_file)
+    }
+
+    /// Maps what a program supplies.
+    ///
+    /// # Errors
+    /// See [`MapError`]; nothing has changed then.
+    pub fn map_program(&self, spec: ProgramSpec) -> Result<FileMap, MapError> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        if spec.len == 0 {
+            return Err(MapError::Empty);
+        }
+        let supplied = match spec.identity {
+            Some(number) => Supplied::Named(number),
+            None => Supplied::Alone(NEXT.fetch_add(1, Ordering::Relaxed)),
+        };
+        let desk = Staffed::new(self.shared(), spec.name, spec.supply, spec.threads).map_err(|error| {
+            let errno = Errno::from_io_error(&error).unwrap_or(Errno::NOMEM);
+            MapError::Kernel("threads that supply pages cannot be started", errno)
+        })?;
+        let (identity, end) = (Identity::Program(supplied), spec.len as u64);
+        let of_file = PageRange { start: PageNo(0), count: spec.len.div_ceil(PAGE) as u64 };
+        self.map_opened(Opened { origin: Origin::Program(desk), identity, end }, spec.access, of_file)
+    }
+
+    fn map_opened(&self, file: Opened, access: Access, of_file: PageRange) -> Result<FileMap, MapError> {
         let mut mapped = self.files.lock();
         if mapped.window.is_none() {
             let slots = self.slots();
@@ -124,7 +177,7 @@ impl Instance {
                 .map_err(|error| MapError::Kernel("the pager", error))?;
             mapped.window = Some(window);
         }
-        match spec.access {
+        match access {
             Access::Private => self.map_private(&mut mapped, file, of_file),
             Access::ReadOnly => self.map_shared(&mut mapped, file, of_file, false),
             Access::Shared => self.map_shared(&mut mapped, file, of_file, true),
@@ -146,11 +199,13 @@ impl Instance {
     /// Has the pager thread get descriptors and make them homes.
     fn add_source(&self, file: &Opened, new: NewSource) -> Result<(), MapError> {
         self.send(file)?;
+        let new = NewSource { program: file.origin.program().map(Arc::clone), ..new };
         self.ask_about_files(FileRequest::Source(new))
             .map_err(|error| MapError::Kernel("the pager cannot page the file", error))
     }
 
     fn send(&self, file: &Opened) -> Result<(), MapError> {
+        let Some(file) = file.origin.file() else { return Ok(()) };
         let fds = [Some(file.buffered.as_fd()), file.direct.as_ref().map(AsFd::as_fd)];
         let count = 1 + usize::from(fds[1].is_some());
         let fds = [fds[0], fds[1].or(fds[0])].map(|fd| fd.unwrap_or(file.buffered.as_fd()));
@@ -176,7 +231,7 @@ impl Instance {
             Ok((memory, number)) => {
                 let kind = Kind::Private { memory, number };
                 let addr = if let Kind::Private { memory, .. } = &kind { memory.addr() } else { 0 };
-                Ok(FileMap { addr, len, file: file.buffered, kind })
+                Ok(FileMap { addr, len, origin: file.origin, kind })
             }
             Err(error) => {
                 self.renounce(bytes);
@@ -203,6 +258,7 @@ impl Instance {
             offset: of_file.start.0 * PAGE as u64,
             end: file.end,
             sharing: Sharing::Private,
+            program: None,
         };
         if let Err(error) = self.add_source(file, source) {
             window.give_back(number, of_file.count);
@@ -236,7 +292,7 @@ impl Instance {
                     piece.maps += u32::from(piece.of_file.intersection(of_file).count > 0);
                 }
                 let kind = Kind::Shared { identity, of_file, parts, is_writable };
-                Ok(FileMap { addr, len: of_file.count as usize * PAGE, file: file.buffered, kind })
+                Ok(FileMap { addr, len: of_file.count as usize * PAGE, origin: file.origin, kind })
             }
             Err(error) => {
                 self.end_unused(mapped, identity);
@@ -294,7 +350,7 @@ impl Instance {
                     let pages = PageRange { start, count: gap.count };
                     let sharing = if is_writable { Sharing::Shared } else { Sharing::ReadOnly };
                     let (first, end) = (home(number), object.end);
-                    self.add_source(file, NewSource { first, pages, offset, end, sharing })
+                    self.add_source(file, NewSource { first, pages, offset, end, sharing, program: None })
                 });
             if let Err(error) = placed {
                 clear(start, gap.count);
@@ -397,7 +453,37 @@ impl Instance {
     /// As there, and what fdatasync(2) says.
     pub fn flush_file(&self, map: &FileMap, addr: usize, len: usize) -> Result<(), Errno> {
         self.write_back_file(map, addr, len)?;
-        rustix::fs::fdatasync(&map.file)
+        match &map.origin {
+            Origin::File(file) => rustix::fs::fdatasync(&file.buffered),
+            // It has been told everything; what it does about disks is its own business.
+            Origin::Program(_) => Ok(()),
+        }
+    }
+
+    /// Ends all calls of what supplies a map, and makes no more: who waits for a page of it
+    /// gets a bus error, and what is dirty stays in memory. Of a file, nothing.
+    pub fn cancel(&self, map: &FileMap) {
+        if map.origin.program().is_none() {
+            return;
+        }
+        let slots = self.slots();
+        let numbers: Vec<u32> = match &map.kind {
+            Kind::Private { number, .. } => vec![*number],
+            Kind::Shared { identity, .. } => {
+                let mapped = self.files.lock();
+                let object = mapped.objects.iter().find(|object| object.identity == *identity);
+                object.map_or(Vec::new(), |object| object.pieces.iter().map(|piece| piece.number).collect())
+            }
+        };
+        for number in numbers {
+            let told = self.ask_about_files(FileRequest::Cancel(SlotNo(slots + number)));
+            debug_assert_eq!(told, Ok(()));
+        }
+    }
+
+    /// What the program's code said when it failed last, since this was asked last.
+    pub fn last_failure(&self, map: &FileMap) -> Option<String> {
+        map.origin.program().and_then(|desk| desk.last_failure())
     }
 
     /// Writes what is dirty of a shared map to the file and unmaps it. It is unmapped in any
@@ -450,7 +536,30 @@ impl Instance {
 
     /// Has a part of a map brought in in the background, as far as nothing has to leave for it.
     pub fn populate_file(&self, map: &FileMap, addr: usize, len: usize) {
-        self.tell(map, addr, len, FileRequest::Populate);
+        self.populate_parts(map, &[(addr, len)]);
+    }
+
+    /// The same for several parts, in order.
+    pub fn populate_parts(&self, map: &FileMap, parts: &[(usize, usize)]) {
+        let ranges = parts.iter().flat_map(|(addr, len)| map.pages(*addr, *len)).collect();
+        let told = self.ask_about_files(FileRequest::Populate(ranges));
+        debug_assert_eq!(told, Ok(()));
+    }
+
+    /// Calls `each` with the pages of a part that are not only where it is mapped from: those in
+    /// memory and in the store, by their number from the part's start on, and false for those that
+    /// are lost. Holds up the pager as long as that takes.
+    pub fn for_each_touched(&self, map: &FileMap, addr: usize, len: usize, mut each: impl FnMut(u64, bool)) {
+        let _blocked = Blocked::all();
+        let ranges = map.pages(addr, len);
+        let core = self.lock_core();
+        let mut before = 0;
+        for range in ranges {
+            core.pager.for_each_touched(range, |page, state| {
+                each(before + page.0 - range.start.0, state != State::Poisoned);
+            });
+            before += range.count;
+        }
     }
 
     /// Has the pages of a part leave next, unless they are touched before.
@@ -461,18 +570,18 @@ impl Instance {
     /// Where the pages of a part are.
     pub fn usage_of_file(&self, map: &FileMap, addr: usize, len: usize) -> Usage {
         let _blocked = Blocked::all();
+        // Before: where the map is may be paged.
+        let ranges = map.pages(addr, len);
         let core = self.lock_core();
-        map.pages(addr, len)
-            .into_iter()
-            .fold(Usage::default(), |sum, range| sum + Usage::of(&core.pager, range))
+        ranges.into_iter().fold(Usage::default(), |sum, range| sum + Usage::of(&core.pager, range))
     }
 
     /// Pins a part, or lets it go. False, and nothing changed, when pinned memory would leave
     /// less than half the frames.
     pub fn pin_file(&self, map: &FileMap, addr: usize, len: usize, pinned: bool) -> bool {
         let _blocked = Blocked::all();
-        let mut core = self.lock_core();
         let ranges = map.pages(addr, len);
+        let mut core = self.lock_core();
         ranges.iter().for_each(|range| core.pager.set_pinned(*range, pinned));
         let fits = !pinned || core.pager.pages_pinned() <= u64::from(core.pager.frame_limit()) / 2;
         if !fits {

@@ -1,17 +1,17 @@
-//! A file that is to be mapped, opened for the pager.
+//! What is to be mapped, opened for the pager.
 
 use crate::PAGE;
 use crate::files::directory::Identity;
 use crate::files::error::MapError;
 use crate::files::map::Access;
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use crate::files::source::{Descriptors, Origin};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{FileType, Mode, OFlags, SeekFrom};
 
-/// Descriptors of the pager's own, and what the file is.
+/// Where its bytes are, by descriptors of the pager's own if in a file, and what it is.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    pub(crate) buffered: OwnedFd,
-    pub(crate) direct: Option<OwnedFd>,
+    pub(crate) origin: Origin,
     pub(crate) identity: Identity,
     /// Where it ends.
     pub(crate) end: u64,
@@ -23,8 +23,8 @@ impl Opened {
         let flags = rustix::fs::fcntl_getfl(file).map_err(failed("the file's descriptor"))?;
         let facts = rustix::fs::fstat(file).map_err(failed("the file's descriptor"))?;
         let identity = match FileType::from_raw_mode(facts.st_mode) {
-            FileType::RegularFile => (facts.st_dev, facts.st_ino),
-            FileType::BlockDevice => (u64::MAX, facts.st_rdev),
+            FileType::RegularFile => Identity::File(facts.st_dev, facts.st_ino),
+            FileType::BlockDevice => Identity::Device(facts.st_rdev),
             _ => return Err(MapError::NotAFile),
         };
         let wanted = match (flags & OFlags::RWMODE, access) {
@@ -44,6 +44,6 @@ impl Opened {
         };
         let end = rustix::fs::seek(&buffered, SeekFrom::End(0)).map_err(failed("the file's length"))?;
         let direct = store::open_direct(buffered.as_fd(), PAGE, wanted);
-        Ok(Self { buffered, direct, identity, end })
+        Ok(Self { origin: Origin::File(Descriptors { buffered, direct }), identity, end })
     }
 }

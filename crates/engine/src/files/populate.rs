@@ -8,9 +8,9 @@ use pager::{PageRange, Pager, Populated};
 const LEFT_FOR_FAULTS: usize = MAX_OPS / 2;
 
 impl Live {
-    /// Pages of `range` are brought in, in order, until there is no room without evicting.
-    pub(crate) fn begin_populating(&mut self, range: PageRange) {
-        self.files.populates.push(range);
+    /// Pages of each range are brought in, in order, until there is no room without evicting.
+    pub(crate) fn begin_populating(&mut self, ranges: Vec<PageRange>) {
+        self.files.populates.extend(ranges);
     }
 
     /// Nothing of `range` is to be brought in any more.
@@ -20,7 +20,7 @@ impl Live {
 
     /// Asks for the next pages; whether there were any.
     pub(crate) fn go_on_populating(&mut self, pager: &mut Pager) -> bool {
-        let Some(range) = self.files.populates.first().copied() else { return false };
+        let Some(range) = self.files.populates.front().copied() else { return false };
         if self.store.room() < LEFT_FOR_FAULTS {
             return false;
         }
@@ -32,7 +32,7 @@ impl Live {
         // What could not be started comes again.
         let next = stopped.map_or(next, |page| page.min(next));
         if ends && stopped.is_none() || next == range.end() {
-            self.files.populates.remove(0);
+            self.files.populates.pop_front();
         } else {
             self.files.populates[0] = PageRange::between(next, range.end());
         }

@@ -1,9 +1,11 @@
 //! What program threads ask of the pager thread about files.
 
+use crate::files::desk::{Desk, Staffed};
 use crate::files::ticket::Ticket;
 use pager::{PageRange, Pattern, Sharing, SlotNo};
+use std::sync::Arc;
 
-/// A part of a file that pages are at home in. Its descriptors come by the link.
+/// A part of a file that pages are at home in. Its descriptors come by the link, if it has any.
 #[derive(Clone, Debug)]
 pub(crate) struct NewSource {
     pub(crate) first: SlotNo,
@@ -13,6 +15,8 @@ pub(crate) struct NewSource {
     /// Where the file ends.
     pub(crate) end: u64,
     pub(crate) sharing: Sharing,
+    /// Who supplies the pages, in place of a file.
+    pub(crate) program: Option<Arc<Staffed>>,
 }
 
 /// Addresses of the program's at which pages of the window are seen.
@@ -43,7 +47,11 @@ pub(crate) enum FileRequest {
     /// Nothing is mapped any more that is at home there: forget it.
     End(SlotNo, Ticket),
     /// Bring in what is not in memory, as long as there is room.
-    Populate(PageRange),
+    Populate(Vec<PageRange>),
+    /// Calls of a desk have come back.
+    Supplied(Arc<Desk>),
+    /// No call is made any more for what is at home there, and those under way have failed.
+    Cancel(SlotNo),
     /// How pages will be used.
     Pattern(PageRange, Pattern),
     /// Pages that leave next.

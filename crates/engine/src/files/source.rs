@@ -1,10 +1,12 @@
 //! Where homes are: parts of files.
 
 use crate::PAGE;
+use crate::files::desk::Staffed;
 use crate::files::ticket::Ticket;
 use pager::{PageRange, Sharing, SlotNo};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
+use std::sync::Arc;
 
 /// Descriptors of one file, in the pager's table.
 #[derive(Debug)]
@@ -12,6 +14,30 @@ pub(crate) struct Descriptors {
     pub(crate) buffered: OwnedFd,
     /// Past the page cache, where that is possible.
     pub(crate) direct: Option<OwnedFd>,
+}
+
+/// Where bytes come from, and go to.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    File(Descriptors),
+    /// The program's own code.
+    Program(Arc<Staffed>),
+}
+
+impl Origin {
+    pub(crate) fn file(&self) -> Option<&Descriptors> {
+        match self {
+            Self::File(files) => Some(files),
+            Self::Program(_) => None,
+        }
+    }
+
+    pub(crate) fn program(&self) -> Option<&Arc<Staffed>> {
+        match self {
+            Self::File(_) => None,
+            Self::Program(desk) => Some(desk),
+        }
+    }
 }
 
 /// A part of a file, in pages, and who uses it.
@@ -27,9 +53,9 @@ pub(crate) struct Source {
     /// Where the file ends, as far as is known: nothing is read or written past that.
     pub(crate) end: u64,
     pub(crate) sharing: Sharing,
-    pub(crate) files: Descriptors,
+    pub(crate) origin: Origin,
     /// Those of before the file could be written, which a transfer may still use.
-    pub(crate) retired: Vec<Descriptors>,
+    pub(crate) retired: Vec<Origin>,
     /// Why write-back to it has stopped: what is dirty stays in memory.
     pub(crate) latched: Option<Errno>,
     /// Transfers that use its descriptors.
@@ -38,10 +64,17 @@ pub(crate) struct Source {
     pub(crate) closing: Option<Ticket>,
 }
 
+/// What a transfer is made with.
+#[derive(Debug)]
+pub(crate) enum From<'a> {
+    File(BorrowedFd<'a>),
+    Program(Arc<Staffed>),
+}
+
 /// Consecutive bytes of a file that are transferred together.
 #[derive(Debug)]
 pub(crate) struct Part<'a> {
-    pub(crate) file: BorrowedFd<'a>,
+    pub(crate) from: From<'a>,
     pub(crate) offset: u64,
     /// Fewer than the pages have if the file ends there.
     pub(crate) bytes: usize,
@@ -69,11 +102,12 @@ impl Source {
         let offset = self.offset_of(home);
         let bytes = self.end.saturating_sub(offset).min((pages * PAGE) as u64) as usize;
         let whole = bytes.is_multiple_of(PAGE);
-        let file = match &self.files.direct {
-            Some(direct) if whole => direct.as_fd(),
-            _ => self.files.buffered.as_fd(),
+        let from = match &self.origin {
+            Origin::File(Descriptors { direct: Some(direct), .. }) if whole => From::File(direct.as_fd()),
+            Origin::File(files) => From::File(files.buffered.as_fd()),
+            Origin::Program(desk) => From::Program(Arc::clone(desk)),
         };
-        Part { file, offset, bytes }
+        Part { from, offset, bytes }
     }
 }
 
@@ -138,7 +172,7 @@ mod tests {
             offset: 8192,
             end,
             sharing: Sharing::Shared,
-            files: Descriptors { buffered: file(), direct: Some(file()) },
+            origin: Origin::File(Descriptors { buffered: file(), direct: Some(file()) }),
             retired: Vec::new(),
             latched: None,
             under_way: 0,
@@ -155,7 +189,8 @@ mod tests {
         let tail = source.part(SlotNo(103), 1);
         assert_eq!((tail.offset, tail.bytes), (8192 + 3 * 4096, 5));
         use std::os::fd::AsRawFd;
-        assert_ne!(whole.file.as_raw_fd(), tail.file.as_raw_fd());
+        let (From::File(whole), From::File(tail)) = (whole.from, tail.from) else { panic!("of a file") };
+        assert_ne!(whole.as_raw_fd(), tail.as_raw_fd());
         assert_eq!(source.part(SlotNo(104), 1).bytes, 0);
     }
 

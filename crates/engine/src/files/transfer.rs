@@ -4,7 +4,9 @@
 use crate::PAGE;
 use crate::core::{Live, addr_of};
 use crate::files::flush::Dirty;
+use crate::files::source::{From, Origin};
 use pager::{Fill, FillResult, PageNo, PageRange, Pager, Sharing, SlotNo, State};
+use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use sys::aio::{Direction, QueueFull};
 
@@ -42,8 +44,14 @@ impl Live {
         let part = source.part(slot, op.frames.len());
         self.gather.shorten(op.bytes - part.bytes);
         op.bytes = part.bytes;
-        // SAFETY: the caller's contract; the source stays while a transfer uses it.
-        unsafe { self.store.queue_file(direction, part.file, part.offset, self.gather.pieces(), token)? };
+        let pieces = self.gather.pieces();
+        match part.from {
+            // SAFETY: the caller's contract; the source stays while a transfer uses it.
+            From::File(file) => unsafe {
+                self.store.queue_file(direction, file, part.offset, pieces, token)?;
+            },
+            From::Program(desk) => self.files.calls.post(&desk, op, part.offset, pieces, token)?,
+        }
         source.under_way += 1;
         op.home = Some(slot);
         Ok(())
@@ -104,7 +112,7 @@ impl Live {
             };
             if wanted && alone && !self.has_become_shorter(slot) {
                 if pager.fill_done(frame, FillResult::Bad) == Fill::Poison(page) {
-                    self.report_lost(page, slot, error);
+                    self.report_lost(page, slot, token, error);
                     self.poison(page);
                 }
                 continue;
@@ -119,9 +127,8 @@ impl Live {
     /// Whether the file now ends inside of this page, and did not before: it can be read then.
     fn has_become_shorter(&mut self, home: SlotNo) -> bool {
         let Some(source) = self.files.sources.find_mut(home) else { return false };
-        let Ok(end) = rustix::fs::seek(&source.files.buffered, rustix::fs::SeekFrom::End(0)) else {
-            return false;
-        };
+        let end = source.origin.file().map(|file| rustix::fs::seek(&file.buffered, SeekFrom::End(0)));
+        let Some(Ok(end)) = end else { return false };
         let offset = source.offset_of(home);
         let inside = offset < end && end < (offset + PAGE as u64).min(source.end);
         if inside {
@@ -130,10 +137,21 @@ impl Live {
         inside
     }
 
-    fn report_lost(&self, page: PageNo, home: SlotNo, error: Errno) {
+    fn report_lost(&self, page: PageNo, home: SlotNo, token: u64, error: Errno) {
         let Some(source) = self.files.sources.find(home) else { return };
         let offset = source.offset_of(home);
-        let ends = rustix::fs::seek(&source.files.buffered, rustix::fs::SeekFrom::End(0)).unwrap_or(u64::MAX);
+        let file = match &source.origin {
+            Origin::File(file) => file,
+            Origin::Program(desk) => {
+                let (name, page) = (desk.name(), offset / PAGE as u64);
+                let cause = desk.failure(token).unwrap_or_else(|| error.to_string());
+                return self.voice.say(&format!(
+                    "page {page} of {name} (from byte {offset} on) cannot be had: {cause}. \
+                     Touching it is a bus error (SIGBUS)."
+                ));
+            }
+        };
+        let ends = rustix::fs::seek(&file.buffered, SeekFrom::End(0)).unwrap_or(u64::MAX);
         let cause = if offset >= ends {
             format!("the file has become shorter: it ends at byte {ends}")
         } else {
@@ -147,11 +165,18 @@ impl Live {
     }
 
     /// A write of a file has failed: what is dirty stays in memory until somebody flushes.
-    pub(crate) fn note_failed_write(&mut self, home: SlotNo, error: Errno) {
+    pub(crate) fn note_failed_write(&mut self, home: SlotNo, token: u64, error: Errno) {
         let Some(source) = self.files.sources.find_mut(home) else { return };
         let first = source.latched.replace(error).is_none();
         let offset = source.offset_of(home);
-        if first {
+        if let (true, Origin::Program(desk)) = (first, &source.origin) {
+            let cause = desk.failure(token).unwrap_or_else(|| error.to_string());
+            self.voice.say(&format!(
+                "{} did not take back the bytes from {offset} on: {cause}. What is dirty stays in memory, \
+                 where it may take more than the budget, until the map is flushed.",
+                desk.name()
+            ));
+        } else if first {
             self.voice.say(&format!(
                 "writing a mapped file at byte {offset} failed ({error}); what is dirty stays in memory, \
                  where it may take more than the budget, until the map is flushed."

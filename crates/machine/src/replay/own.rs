@@ -57,7 +57,7 @@ pub fn own(numbers: &[u32], pages: u32, frames: u32, readahead: bool) -> Own {
 
 /// Parks and evicts as the engine does, at once.
 pub(super) fn reclaim(pager: &mut Pager, victims: &mut Vec<pager::FrameNo>, digest: &mut u128) {
-    let need = pager.reclaim_need();
+    let need = pager.reclaim_need(0);
     if need == 0 {
         return;
     }
