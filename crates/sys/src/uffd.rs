@@ -87,6 +87,8 @@ pub enum Register {
     /// Touches on pages that are not mapped, of memory that is shared: absent ones, and
     /// ones that are there.
     MissingAndMinor,
+    /// The same, and writes to protected pages.
+    MissingMinorAndWriteProtect,
 }
 
 /// Write protection, on or off.
@@ -443,6 +445,7 @@ impl Uffd {
             Register::WriteProtect => 2,
             Register::MissingAndWriteProtect => 3,
             Register::MissingAndMinor => 5,
+            Register::MissingMinorAndWriteProtect => 7,
         };
         let mut arg = RegisterArg { range: range(addr, len), mode, ioctls: 0 };
         // SAFETY: the argument is the ioctl's; serving is the caller's contract.
