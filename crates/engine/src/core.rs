@@ -7,6 +7,7 @@ use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
 use crate::recorder::Recorder;
 use crate::settings::Scope;
+use crate::shared::Members;
 use crate::steer::Steering;
 use crate::unused::Knows;
 use crate::voice::Voice;
@@ -108,6 +109,8 @@ pub(crate) struct Live {
     pub(crate) steering: Steering,
     pub(crate) watch: Watch,
     pub(crate) files: Files,
+    /// Where the pages are those of an arena that other processes have mapped.
+    pub(crate) members: Option<Members>,
     pub(crate) voice: Voice,
     pub(crate) knows: Knows,
     /// Asked to end.

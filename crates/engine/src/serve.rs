@@ -239,6 +239,7 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
     };
     let mut asked = Asked { request, file_answer };
     live.watch.tick();
+    let called = live.answer_members(pager);
     let (mut finished, mut read) = (0, 0);
     loop {
         let ended = live.finish_transfers(pager, FEW);
@@ -263,7 +264,7 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
     }
     // The disk works while frames are found.
     live.submit();
-    let mut acted = finished + read > 0;
+    let mut acted = called || finished + read > 0;
     live.keep_budget(pager, false);
     // A thread that can go on does so first, while there are frames for it.
     if !(live.steering.holds_somebody_up() && pager.reclaim_can_wait()) {
@@ -326,6 +327,7 @@ impl Live {
         if !self.files.are_none() {
             read += self.read_view_faults(events, faults);
         }
+        read += self.read_members(events, faults);
         if asked.request.is_some() || self.bell_is_watched {
             self.answer_bell(engine, pager, asked, events);
         }

@@ -35,11 +35,13 @@ pub use ::heap::{
 };
 pub use arena::{Arena, ArenaError};
 pub use builder::{BuildError, HeapBuilder};
+pub use engine::shared::{ArenaStats, SharedError};
 pub use engine::{Commit, Fallbacks, MapError, OpenError, StorePlace, Usage};
 pub use file::{FileAdvice, MapOptions, MappedFile};
 pub use file_error::FileError;
 pub use global::GlobalHeap;
 pub use pages::{Advice, Pages};
+pub use shared::{ShareError, SharedArena, SharedArenaBuilder};
 pub use source::Paged;
 pub use stats::Stats;
 
@@ -61,8 +63,11 @@ mod pages;
 mod paging;
 pub mod print;
 pub mod process;
+mod racy;
 pub mod register;
 mod resident;
+mod shared;
+pub mod shared_c;
 mod source;
 mod stats;
 

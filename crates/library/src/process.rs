@@ -85,7 +85,7 @@ fn state() -> MutexGuard<'static, State> {
 ///
 /// # Safety
 /// NULL, or settings whose store is NULL or a string.
-unsafe fn settings(function: &str, config: *const OcConfig) -> Option<(HeapBuilder, u64)> {
+pub(crate) unsafe fn settings(function: &str, config: *const OcConfig) -> Option<(HeapBuilder, u64)> {
     // SAFETY: the caller's contract.
     let Some(config) = (unsafe { config.as_ref() }) else {
         return failed(function, Kind::Invalid, &"no settings were given");

@@ -7,7 +7,8 @@ use std::path::Path;
 fn the_header_is_up_to_date() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("a configuration");
-    let sources = ["error.rs", "instance.rs", "register.rs", "block.rs", "print.rs", "process.rs"];
+    let sources =
+        ["error.rs", "instance.rs", "register.rs", "block.rs", "print.rs", "process.rs", "shared_c.rs"];
     let builder = sources.iter().fold(cbindgen::Builder::new().with_config(config), |builder, name| {
         builder.with_src(root.join("src").join(name))
     });
