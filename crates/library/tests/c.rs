@@ -19,8 +19,11 @@ struct Example {
     check: fn(&Output),
 }
 
-const EXAMPLES: [Example; 2] =
-    [Example { name: "families", check: check_families }, Example { name: "paged", check: check_paged }];
+const EXAMPLES: [Example; 3] = [
+    Example { name: "families", check: check_families },
+    Example { name: "paged", check: check_paged },
+    Example { name: "shared", check: check_shared },
+];
 
 impl Example {
     fn source(self) -> PathBuf {
@@ -56,6 +59,24 @@ fn check_paged(output: &Output) {
          refused: oc_mmap: there are no pages for 209715200 bytes\n\
          in the end: enabled 0, mapped 0, in the store 0\n\
          list: 131072 nodes of 131072 right\n"
+    );
+}
+
+fn check_shared(output: &Output) {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && err.is_empty(), "{out}{err}");
+    assert_eq!(
+        out,
+        "refused: oc_arena_attach: there is no arena named \"no-such-arena\": create it first (as it should be)\n\
+         refused: oc_arena_create_shared: \"a/b\" cannot be an arena's name, because it has a slash: \
+         give 1 to 64 bytes without slashes (as it should be)\n\
+         refused: oc_arena_create_shared: an arena of 0 bytes cannot be shared: \
+         give 1 to 1099511627776 bytes (as it should be)\n\
+         the other process read what was written: yes\n\
+         64 MiB changed by it and read here, 0 words wrong\n\
+         budget 8 MiB, kept: yes; members 1, orphaned 0\n\
+         discarded: the first word is 0\n\
+         refused: oc_arena_attach: there is no arena named \"no-such-arena\": create it first (as it should be)\n"
     );
 }
 

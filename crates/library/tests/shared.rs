@@ -29,6 +29,10 @@ fn views_show_the_same_bytes_at_an_eighth_in_memory() {
     for (index, place) in there.iter().enumerate() {
         assert_eq!(place.load(Ordering::Relaxed), word(1, index), "word {index}");
     }
+    // What the kernel says: the arena's memory, and all that the server has for itself.
+    let [server] = servers_of(&name)[..] else { panic!("not one server") };
+    let held = memory_of(server);
+    assert!(held <= BUDGET + 6 * MIB, "{} KiB", held >> 10);
     let mut random = Random(7);
     for _ in 0..20_000 {
         let index = random.below(here.len());
@@ -38,6 +42,21 @@ fn views_show_the_same_bytes_at_an_eighth_in_memory() {
     }
     drop((arena, other));
     is_over(&name);
+}
+
+/// Bytes of RAM that a server holds, in its memfd and privately.
+fn memory_of(server: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{server}/status")).expect("it lives");
+    let private = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB"));
+    let private: usize = private.expect("a size").trim().parse().expect("a number");
+    let descriptors = std::fs::read_dir(format!("/proc/{server}/fd")).expect("it lives").flatten();
+    let is_memory = |path: &std::path::PathBuf| {
+        std::fs::read_link(path)
+            .is_ok_and(|target| target.to_string_lossy().starts_with("/memfd:outcore-arena"))
+    };
+    let memory = descriptors.map(|entry| entry.path()).find(is_memory).expect("a memfd");
+    let blocks = std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(memory).expect("its size"));
+    (private << 10) + blocks as usize * 512
 }
 
 /// 128 regions of 5 MiB in four arenas, in 120 MiB of RAM, used by four processes: each reads,
@@ -293,4 +312,43 @@ fn reads_what_is_lost() {
         assert_eq!(place.load(Ordering::Relaxed), word(3, index), "word {index}");
     }
     panic!("every page came back");
+}
+
+/// By hand: `cargo test --release -p outcore-library --test shared -- --ignored --nocapture speed`.
+#[test]
+#[ignore = "prints how fast it is"]
+fn speed() {
+    let name = name("speed");
+    let arena = create(&name, 512 * MIB, 128 * MIB);
+    let other = attach(&name);
+    let page = |place: usize| place * PAGE / 8;
+    let pages = 512 * MIB / PAGE;
+    let timed = |what: &str, touches: usize, work: &mut dyn FnMut()| {
+        let start = std::time::Instant::now();
+        work();
+        let took = start.elapsed();
+        let rate = (touches * PAGE) as f64 / took.as_secs_f64() / 1e6;
+        println!("{what}: {rate:.0} MB/s, {:.1} us a page", took.as_secs_f64() * 1e6 / touches as f64);
+    };
+    timed("fill", pages, &mut || {
+        for (index, place) in words(&arena).iter().enumerate() {
+            place.store(word(2, index), Ordering::Relaxed);
+        }
+    });
+    let mut sum = 0u64;
+    timed("read in order by another", pages, &mut || {
+        sum = words(&other).iter().fold(0, |sum, place| sum.wrapping_add(place.load(Ordering::Relaxed)));
+    });
+    let mut random = Random(1);
+    timed("read at random", 20_000, &mut || {
+        for _ in 0..20_000 {
+            sum = sum.wrapping_add(words(&arena)[page(random.below(pages))].load(Ordering::Relaxed));
+        }
+    });
+    timed("read at random what fits", 200_000, &mut || {
+        for _ in 0..200_000 {
+            sum = sum.wrapping_add(words(&arena)[page(random.below(pages / 8))].load(Ordering::Relaxed));
+        }
+    });
+    println!("{:?}, sum {sum:x}", arena.stats().expect("numbers"));
 }

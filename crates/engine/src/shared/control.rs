@@ -140,9 +140,11 @@ impl Live {
             (Packet::Join { addr }, Stage::Greeted) => {
                 let is_page = addr.is_multiple_of(PAGE as u64) && addr.checked_add(len).is_some();
                 let uffd = fd.filter(|_| is_page).and_then(userfaultfd);
-                let Some(uffd) = uffd else { return Stays::No };
+                let view = uffd.map(|uffd| View { uffd, addr: addr as usize });
+                // One that is not where it says is refused as if it had gone already.
+                let Some(view) = view.filter(|view| !Members::is_gone(view)) else { return Stays::No };
                 let sent = socket::offer(socket, Packet::Done { errno: 0 }, None);
-                members.guests[index].stage = Stage::Joined(View { uffd, addr: addr as usize });
+                members.guests[index].stage = Stage::Joined(view);
                 sent
             }
             (Packet::AskStats, Stage::Joined(_)) => {

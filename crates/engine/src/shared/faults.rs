@@ -11,10 +11,14 @@ impl Live {
     pub(crate) fn read_members(&mut self, events: &mut EventBuffer, faults: &mut Vec<PageNo>) -> usize {
         let Some(members) = &mut self.members else { return 0 };
         let mut read = 0;
+        let mut broken = None;
         for index in 0..members.guests.len() {
             let Some(view) = members.guests[index].view() else { continue };
-            // One that cannot be read is not a userfaultfd of a member that keeps to its part.
-            let count = view.uffd.read_events(events).unwrap_or(0);
+            let Ok(count) = view.uffd.read_events(events) else {
+                // No member that keeps to its part has such a userfaultfd.
+                broken = Some(members.guests[index].id);
+                continue;
+            };
             read += count;
             for index_of_event in 0..count {
                 let Event::Fault { addr, .. } = events.take(index_of_event) else { continue };
@@ -28,6 +32,7 @@ impl Live {
                 faults.push(page);
             }
         }
+        broken.into_iter().for_each(|id| members.forget(id));
         read
     }
 

@@ -298,11 +298,11 @@ impl Members {
         dropped
     }
 
-    /// Whether a member that has hung up has no memory any more, or no view.
+    /// Whether a member has no memory any more, or no view that its userfaultfd is for.
     pub(crate) fn is_gone(view: &View) -> bool {
         // SAFETY: as in `release`.
         let asked = unsafe { view.uffd.write_protect(view.addr, PAGE, Protect::Off) };
-        matches!(asked, Err(Errno::SRCH | Errno::NOENT))
+        !matches!(asked, Ok(()) | Err(Errno::AGAIN | Errno::NOMEM))
     }
 
     /// Forgets somebody.

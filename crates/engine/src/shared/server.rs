@@ -18,9 +18,9 @@ use crate::shared::socket::{self, Received};
 use crate::signals::Blocked;
 use crate::voice::{Told, Voice};
 use pager::{Commit, Rights};
-use rustix::fd::{FromRawFd, OwnedFd};
+use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sys::views::{self, ViewedMemory};
 
@@ -33,7 +33,15 @@ const NAME: &core::ffi::CStr = c"outcore-arena";
 pub fn is_wanted() -> bool {
     // SAFETY: a look at what the kernel has told.
     let has_more_rights = unsafe { libc::getauxval(libc::AT_SECURE) } != 0;
-    !has_more_rights && std::env::var_os(VARIABLE).is_some()
+    // The variable alone, set by whoever, does not make a program something else.
+    !has_more_rights && std::env::var_os(VARIABLE).is_some() && is_started_by_member()
+}
+
+/// Whether standard input is the socket that a starter gives.
+fn is_started_by_member() -> bool {
+    // SAFETY: descriptor 0 is only asked about, and may be closed.
+    let input = unsafe { BorrowedFd::borrow_raw(0) };
+    sockopt::socket_type(input).is_ok_and(|kind| kind == SocketType::SEQPACKET) && socket::is_ours(input)
 }
 
 /// Serves a shared arena, in place of the program, until its last member is gone. Threads
@@ -105,9 +113,11 @@ fn begin(starter: &OwnedFd, thread_starts: fn()) -> Result<Ready, String> {
         Ok(Received::Packet(Packet::Hello { version: VERSION }, Some(listener))) => listener,
         _ => return Err("its starter did not send a socket".to_owned()),
     };
-    let limit = getrlimit(Resource::Nofile);
-    // Refused, fewer members find room.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    for resource in [Resource::Nofile, Resource::Fsize] {
+        let limit = getrlimit(resource);
+        // Refused, fewer members find room, or the memory is refused below.
+        let _ = setrlimit(resource, Rlimit { current: limit.maximum, ..limit });
+    }
     this_is_the_program();
     let strict = settings.commit == Commit::Strict;
     let voice = Voice::Instance(Told::new());
