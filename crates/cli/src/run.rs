@@ -65,7 +65,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Trouble> {
     if let Some(recording) = &recording {
         recording.tell(&mut command, options);
     }
-    let outcome = supervise::supervise(&mut command);
+    let outcome = supervise::supervise(&mut command, status.watcher());
     let traced = recording.map(Recording::finish);
     let outcome = outcome?;
     let run = Run {

@@ -242,7 +242,6 @@ fn forks_of_every_kind() {
 
 /// Members of a tree, and their pagers, are killed at random moments.
 #[test]
-#[ignore = "a known fault, seen in one run of four: see CAVEATS.md"]
 fn two_hundred_kills() {
     let program = compile("forks.c");
     let run = paged(16, &[], &[&program, "killed", "48", "200"]);

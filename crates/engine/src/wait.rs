@@ -12,6 +12,8 @@ use sys::uffd::Uffd;
 
 /// How often a deferred fault is tried again when nothing else wakes the thread.
 pub(crate) const RETRY: Duration = Duration::from_millis(1);
+/// How often it is looked whether the guard is there.
+pub(crate) const SOON: Duration = Duration::from_micros(100);
 /// After so long without anything to do, the store's holes are seen to.
 const QUIET: Duration = Duration::from_millis(100);
 /// Demand reads that take longer than this are slept for.
@@ -76,7 +78,9 @@ impl Wait {
         live.store.as_fd().into_iter().for_each(&mut add);
         live.members.iter().flat_map(Members::fds).for_each(&mut add);
         self.is_quiet = false;
-        self.timeout = if guard_starts || !live.deferred.is_empty() {
+        self.timeout = if guard_starts {
+            Some(Duration::ZERO)
+        } else if !live.deferred.is_empty() {
             Some(RETRY)
         } else if self.is_short {
             Some(LONGEST_PATIENCE)
@@ -89,7 +93,11 @@ impl Wait {
             quiet_work.then_some(QUIET)
         };
         // A waker beside a thread that yields would not get its turn.
-        self.spin = if self.is_short { Duration::ZERO } else { live.demand.spin() };
+        self.spin = match (self.is_short, guard_starts) {
+            (true, _) => Duration::ZERO,
+            (false, true) => SOON,
+            (false, false) => live.demand.spin(),
+        };
     }
 
     /// Waits. While a thread waits for a read that is expected at once, the processor is

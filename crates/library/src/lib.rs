@@ -48,6 +48,7 @@ pub use stats::Stats;
 mod allocator;
 mod arena;
 pub mod block;
+mod bounds;
 mod builder;
 mod caches;
 mod either;

@@ -163,7 +163,7 @@ fn serve(
     let told = socket::offer(&starter, Packet::Done { errno: 0 }, None);
     drop(starter);
     if told.is_ok() {
-        serve::serve(engine, None);
+        serve::serve(engine, None, None);
         // Writes that are under way go to a file without a name, which ends with this process.
     }
     end()
