@@ -301,7 +301,7 @@ fn a_member_that_scribbles_harms_bytes_only() {
 fn a_member_that_lies_about_its_view_is_alone_with_it() {
     let name = name("liar");
     let arena = create(&name, 32 * MIB, BUDGET);
-    let liars: Vec<_> = [0x1000, 0x7000_0000_0000, u64::MAX & !0xfff]
+    let liars: Vec<_> = [0x1000, 0x7000_0000_0000, !0xfff]
         .into_iter()
         .map(|addr| {
             let (socket, memory) = greeted(&name);
