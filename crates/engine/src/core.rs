@@ -7,6 +7,7 @@ use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
 use crate::recorder::Recorder;
 use crate::settings::Scope;
+use crate::shared::Members;
 use crate::stacks::Stacks;
 use crate::steer::Steering;
 use crate::unused::Knows;
@@ -113,6 +114,8 @@ pub(crate) struct Live {
     pub(crate) steering: Steering,
     pub(crate) watch: Watch,
     pub(crate) files: Files,
+    /// Where the pages are those of an arena that other processes have mapped.
+    pub(crate) members: Option<Members>,
     pub(crate) voice: Voice,
     pub(crate) knows: Knows,
     pub(crate) stacks: Stacks,

@@ -148,6 +148,7 @@ impl Live {
         let Some(run) = self.pool.take(range.count as u32) else { return (0, 0) };
         let range = PageRange { count: u64::from(run.count), ..range };
         let parked = match self.mechanism {
+            _ if self.members.is_some() => self.park_by_members(pager, range, run),
             Mechanism::Move => self.park_by_move(pager, range, run),
             Mechanism::Copy => self.park_by_copy(pager, range, run),
         };

@@ -253,6 +253,7 @@ fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64
         steering: Steering::new(),
         watch: Watch::new(settings, voice.clone()),
         files,
+        members: None,
         voice,
         knows: Knows::default(),
         stacks: Stacks::new(),

@@ -266,10 +266,13 @@ impl Live {
             "the store could not read it"
         };
         let [_, _, store] = self.voice.limits();
+        let place = match &self.members {
+            None => format!("the page at {:#x}", addr_of(page)),
+            Some(members) => format!("the page at byte {} of a shared arena", members.offset(page)),
+        };
         self.voice.say(&format!(
-            "the page at {:#x} is lost: {cause}. Touching it is a bus error (SIGBUS). \
-             Check the disk under {store}, or use another.",
-            addr_of(page)
+            "{place} is lost: {cause}. Touching it is a bus error (SIGBUS). \
+             Check the disk under {store}, or use another."
         ));
     }
 

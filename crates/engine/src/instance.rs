@@ -256,7 +256,8 @@ fn finish(engine: &Engine) -> bool {
     !under_way
 }
 
-fn begin(engine: &Engine, link: Link) -> Result<(), OpenError> {
+/// Opens what paging needs, in the thread that is going to serve.
+pub(crate) fn begin(engine: &Engine, link: Link) -> Result<(), OpenError> {
     let mut core = engine.lock_core();
     let (frames, slots) = (core.pager.frame_limit(), core.pager.slots_total());
     let (live, bits) =

@@ -39,6 +39,7 @@ mod recorder;
 mod rest;
 mod serve;
 mod settings;
+pub mod shared;
 mod signals;
 mod slice;
 mod stacks;

@@ -4,6 +4,7 @@
 use crate::PAGE;
 use crate::core::{Live, Mechanism, addr_of};
 use crate::engine::die;
+use crate::shared::Members;
 use pager::{Fault, PageNo, PageRange, Pager, Rights, State};
 use std::time::Instant;
 use sys::maps::PageState;
@@ -36,6 +37,7 @@ impl Live {
         if self.condemn(page) {
             return;
         }
+        self.members.iter_mut().for_each(|members| members.begin(page));
         let fault = pager.fault(page);
         self.watch.touched(pager, page, fault);
         match fault {
@@ -56,6 +58,7 @@ impl Live {
             Fault::NoFrame | Fault::Changing => self.defer(page),
         }
         self.watch.resolved(page, fault);
+        self.members.iter_mut().for_each(Members::end);
     }
 
     /// Tries again later. Duplicates are harmless but would grow the list.
@@ -239,6 +242,10 @@ impl Live {
     /// Copies `count` pages from `src`, which is in the pool or zeros, to `page` and those
     /// after it, which the core holds to be resident and which are not mapped.
     fn copy_to(&mut self, page: PageNo, src: usize, count: usize) -> Transfer {
+        if let Some(members) = &mut self.members {
+            // SAFETY: the source is ours; the core holds its bytes to be the pages'.
+            return unsafe { members.bring(page, src, count) };
+        }
         let flags = match self.steering.waking() {
             Waking::Now => CopyFlags::empty(),
             Waking::Later => CopyFlags::DONT_WAKE,
@@ -266,6 +273,9 @@ impl Live {
     fn resolve_spurious(&mut self, pager: &mut Pager, page: PageNo) {
         if self.files.is_shared(page) {
             return self.map_again(pager, page);
+        }
+        if self.members.is_some() {
+            return self.show_again(pager, page);
         }
         if self.mechanism == Mechanism::Move && self.tally.raw_changes == 0 {
             match self.pagemap.present(addr_of(page)) {
@@ -321,6 +331,10 @@ impl Live {
     pub(crate) fn poison(&mut self, page: PageNo) -> bool {
         if self.files.is_shared(page) {
             self.poison_views(page);
+            return true;
+        }
+        if let Some(members) = &mut self.members {
+            members.poison(page);
             return true;
         }
         // SAFETY: the core holds the page's bytes to be lost.

@@ -260,6 +260,7 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
     };
     let mut asked = Asked { request, file_answer };
     live.watch.begin_turn();
+    let called = live.answer_members(pager);
     let (mut finished, mut read) = (0, 0);
     loop {
         let ended = live.finish_transfers(pager, FEW);
@@ -284,7 +285,7 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
     }
     // The disk works while frames are found.
     live.submit();
-    let mut acted = finished + read > 0;
+    let mut acted = called || finished + read > 0;
     let next_sample = live.limits.next_sample;
     live.keep_budget(pager, false);
     let sampled = live.limits.next_sample != next_sample;
@@ -353,6 +354,7 @@ impl Live {
         if !self.files.are_none() {
             read += self.read_view_faults(events, faults);
         }
+        read += self.read_members(events, faults);
         if asked.request.is_some() || self.bell_is_watched {
             read += self.answer_bell(engine, pager, asked, events);
         }

@@ -3,6 +3,7 @@
 
 use crate::core::Live;
 use crate::home::Guard;
+use crate::shared::{LOOK_AGAIN, Members};
 use crate::steer::LONGEST_PATIENCE;
 use crate::watch::SAMPLE_EVERY;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -75,6 +76,7 @@ impl Wait {
         add(live.bell.as_fd());
         views.into_iter().for_each(&mut add);
         live.store.as_fd().into_iter().for_each(&mut add);
+        live.members.iter().flat_map(Members::fds).for_each(&mut add);
         self.is_quiet = false;
         self.timeout = if guard_starts {
             Some(Duration::ZERO)
@@ -84,6 +86,8 @@ impl Wait {
             Some(LONGEST_PATIENCE)
         } else if live.watch.is_sampling() {
             Some(SAMPLE_EVERY)
+        } else if live.members.as_ref().is_some_and(Members::anybody_leaves) {
+            Some(LOOK_AGAIN)
         } else {
             self.is_quiet = true;
             quiet_work.then_some(QUIET)

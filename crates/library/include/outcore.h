@@ -70,6 +70,9 @@ typedef struct oc_heap oc_heap;
 // A file, or a part of one, that is mapped.
 typedef struct oc_map oc_map;
 
+// A shared arena, as this process has it mapped. It is used from any thread.
+typedef struct oc_shared_arena oc_shared_arena;
+
 // What is to be paged, and where to. All zero but the budget is a good choice.
 typedef struct oc_config {
   // How many bytes of RAM pages, and the tables about them, may take: at least 4 MiB.
@@ -155,6 +158,24 @@ typedef struct oc_backing {
   // How many threads make calls; 0 is 2.
   size_t threads;
 } oc_backing;
+
+// The numbers of a shared arena, of all members together: bytes, or how many.
+typedef struct oc_shared_status {
+  // Bytes of RAM that its pages may take.
+  size_t budget;
+  // Bytes of pages that are in memory, once for all members.
+  size_t resident;
+  // Bytes of pages that are in memory and mapped nowhere.
+  size_t parked;
+  // Bytes of pages that hold data and are in the store only.
+  size_t swapped;
+  // Bytes of the store that are in use.
+  size_t store_used;
+  // Attachments, of this process and others.
+  size_t members;
+  // 1 if the arena's server was killed: what was not in memory is lost. All else is 0 then.
+  int orphaned;
+} oc_shared_status;
 
 #ifdef __cplusplus
 extern "C" {
@@ -413,6 +434,63 @@ int oc_call_is_cancelled(const struct oc_call *call);
 // # Safety
 // Nobody uses its memory any more.
 int oc_unmap_backing(void *address);
+
+// Makes an arena of `size` bytes that other processes of this user attach to by its name, of 1
+// to 64 bytes without slashes; its budget is for all of them together. NULL with errno: EINVAL,
+// ENAMETOOLONG, EEXIST if there is one of that name, ENOTSUP if the kernel gives no userfaultfd
+// for shared memory, EIO if its server cannot begin; or what else the kernel says. oc_error
+// tells. The server is a process of its own that begins as this program does and never
+// reaches main; this process gets a SIGCHLD when it has been started.
+//
+// # Safety
+// `name` is NULL or a string; `config` is NULL or points to settings, whose store is NULL or a
+// string.
+struct oc_shared_arena *oc_arena_create_shared(const char *name,
+                                               uint64_t size,
+                                               const struct oc_config *config);
+
+// Attaches to an arena that this user has made. NULL with errno: EINVAL, ENAMETOOLONG, ENOENT if
+// there is none of that name, EACCES if it is another user's, EPROTO if its layout is another
+// one, EMFILE if it has 128 members; or what else the kernel says. oc_error tells.
+//
+// # Safety
+// `name` is NULL or a string.
+struct oc_shared_arena *oc_arena_attach(const char *name);
+
+// Leaves an arena, whose memory this process has no longer. The last one out removes it. NULL
+// is left alone.
+//
+// # Safety
+// It was given by one of the functions above, and is given back once; nobody in this process
+// uses its memory any more.
+void oc_arena_detach(struct oc_shared_arena *arena);
+
+// Where an arena begins in this process: a multiple of the page size, and another address in
+// each process.
+//
+// # Safety
+// It is attached.
+void *oc_arena_address(const struct oc_shared_arena *arena);
+
+// The bytes of an arena: what was asked for, in whole pages.
+//
+// # Safety
+// It is attached.
+size_t oc_arena_size(const struct oc_shared_arena *arena);
+
+// Drops the contents of whole pages for all members: they read as zeros then. 0, or -1 with
+// errno: EINVAL for what are not pages of the arena, EOWNERDEAD if its server was killed.
+//
+// # Safety
+// It is attached.
+int oc_arena_discard(const struct oc_shared_arena *arena, size_t offset, size_t length);
+
+// Says how an arena is now. 0, also where its server was killed; -1 with EINVAL if `status` is
+// NULL, with ECHILD in a forked child.
+//
+// # Safety
+// It is attached; `status` is NULL or may be written.
+int oc_arena_status(const struct oc_shared_arena *arena, struct oc_shared_status *status);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -93,6 +93,11 @@ impl HeapBuilder {
         self
     }
 
+    /// What was said; none if no budget was.
+    pub(crate) fn into_settings(self) -> Option<Settings> {
+        self.budget.map(|ram_bytes| Settings { ram_bytes, ..self.settings })
+    }
+
     /// Makes the heap, with a pager and a store of its own.
     ///
     /// # Errors

@@ -5,11 +5,11 @@ use crate::bounds::{Bounds, bounds};
 use crate::file_error::FileError;
 use crate::fork::Listed;
 use crate::paging::{Paging, RangeError};
+use crate::racy;
 use crate::resident;
 use core::fmt::{self, Debug, Formatter};
-use core::ops::{Range, RangeBounds};
+use core::ops::RangeBounds;
 use core::ptr;
-use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use engine::{Access, FileMap, FileSpec, PAGE, Pattern, Usage};
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -243,7 +243,8 @@ impl MappedFile {
     pub fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<(), FileError> {
         let (addr, len) = self.part(offset..offset.saturating_add(bytes.len()))?;
         debug_assert_eq!(len, bytes.len());
-        copy_out(addr, bytes);
+        // SAFETY: mapped for as long as this is.
+        unsafe { racy::copy_out(addr, bytes) };
         Ok(())
     }
 
@@ -256,14 +257,9 @@ impl MappedFile {
             return Err(FileError::ReadOnly);
         }
         let (addr, len) = self.part(offset..offset.saturating_add(bytes.len()))?;
-        each_place(addr, len, |place, of| match place {
-            Place::Byte(byte) => byte.store(bytes[of.start], Ordering::Relaxed),
-            Place::Word(word) => {
-                let mut value = [0; WORD];
-                value.copy_from_slice(&bytes[of]);
-                word.store(usize::from_ne_bytes(value), Ordering::Relaxed);
-            }
-        });
+        debug_assert_eq!(len, bytes.len());
+        // SAFETY: mapped, and writable, for as long as this is.
+        unsafe { racy::copy_in(addr, bytes) };
         Ok(())
     }
 
@@ -398,43 +394,5 @@ fn touch(addr: usize, len: usize) {
         let byte: *const u8 = ptr::with_exposed_provenance(page);
         // SAFETY: mapped, and readable.
         unsafe { byte.read_volatile() };
-    }
-}
-
-const WORD: usize = size_of::<usize>();
-
-/// Bytes of a map that others may use at the same time.
-enum Place<'a> {
-    Byte(&'a AtomicU8),
-    Word(&'a AtomicUsize),
-}
-
-/// Copies bytes that others may change meanwhile.
-pub(crate) fn copy_out(addr: usize, bytes: &mut [u8]) {
-    each_place(addr, bytes.len(), |place, of| match place {
-        Place::Byte(byte) => bytes[of.start] = byte.load(Ordering::Relaxed),
-        Place::Word(word) => bytes[of].copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes()),
-    });
-}
-
-/// Calls `each` with every place of `addr..addr + len`, by words where these are whole, and
-/// where its bytes are from `addr` on.
-fn each_place(addr: usize, len: usize, mut each: impl FnMut(Place<'_>, Range<usize>)) {
-    let mut done = 0;
-    while done < len {
-        let at = addr + done;
-        // SAFETY: mapped; all that is done to it here is atomic, and bytes that others change
-        // in other ways are their business, as with any memory that is shared.
-        unsafe {
-            if at.is_multiple_of(WORD) && len - done >= WORD {
-                let word: *const AtomicUsize = ptr::with_exposed_provenance(at);
-                each(Place::Word(&*word), done..done + WORD);
-                done += WORD;
-            } else {
-                let byte: *const AtomicU8 = ptr::with_exposed_provenance(at);
-                each(Place::Byte(&*byte), done..done + 1);
-                done += 1;
-            }
-        }
     }
 }

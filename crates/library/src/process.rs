@@ -90,7 +90,7 @@ pub(crate) fn heap() -> Option<Heap> {
 ///
 /// # Safety
 /// NULL, or settings whose store is NULL or a string.
-unsafe fn settings(function: &str, config: *const OcConfig) -> Option<(HeapBuilder, u64)> {
+pub(crate) unsafe fn settings(function: &str, config: *const OcConfig) -> Option<(HeapBuilder, u64)> {
     // SAFETY: the caller's contract.
     let Some(config) = (unsafe { config.as_ref() }) else {
         return failed(function, Kind::Invalid, &"no settings were given");

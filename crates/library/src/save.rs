@@ -1,6 +1,7 @@
+#![expect(unsafe_code, reason = "reads pages that others may be writing to")]
 //! Writing paged memory to an image.
 
-use crate::file::copy_out;
+use crate::racy;
 use ::image::{Replacement, SaveError, Writer};
 use core::error::Error;
 use core::fmt::{self, Display, Formatter};
@@ -84,7 +85,8 @@ pub(crate) fn save(
     while first < pages {
         let count = CHUNK.min(pages - first);
         for (done, page) in pages_of(first, count)?.into_iter().enumerate() {
-            copy_out(addr + page as usize * PAGE, &mut bytes);
+            // SAFETY: the arena's own pages.
+            unsafe { racy::copy_out(addr + page as usize * PAGE, &mut bytes) };
             writer.page(page, &bytes).map_err(SaveImageError::Save)?;
             if done % 4096 == 0 {
                 progress(page * PAGE as u64, pages * PAGE as u64);

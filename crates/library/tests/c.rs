@@ -19,11 +19,12 @@ struct Example {
     check: fn(&Output),
 }
 
-const EXAMPLES: [Example; 4] = [
+const EXAMPLES: [Example; 5] = [
     Example { name: "families", check: check_families },
     Example { name: "paged", check: check_paged },
     Example { name: "mapped", check: check_mapped },
     Example { name: "backed", check: check_backed },
+    Example { name: "shared", check: check_shared },
 ];
 
 impl Example {
@@ -89,6 +90,24 @@ fn check_backed(output: &Output) {
          ended: 2 of 2\n"
     );
     assert!(err.starts_with("outcore: the shelf did not take back the bytes from 0 on: "), "{err}");
+}
+
+fn check_shared(output: &Output) {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && err.is_empty(), "{out}{err}");
+    assert_eq!(
+        out,
+        "refused: oc_arena_attach: there is no arena named \"no-such-arena\": create it first (as it should be)\n\
+         refused: oc_arena_create_shared: \"a/b\" cannot be an arena's name, because it has a slash: \
+         give 1 to 64 bytes without slashes (as it should be)\n\
+         refused: oc_arena_create_shared: an arena of 0 bytes cannot be shared: \
+         give 1 to 1099511627776 bytes (as it should be)\n\
+         the other process read what was written: yes\n\
+         64 MiB changed by it and read here, 0 words wrong\n\
+         budget 8 MiB, kept: yes; members 1, orphaned 0\n\
+         discarded: the first word is 0\n\
+         refused: oc_arena_attach: there is no arena named \"no-such-arena\": create it first (as it should be)\n"
+    );
 }
 
 fn check_families(output: &Output) {

@@ -4,8 +4,8 @@
 use crate::maps;
 use core::ffi::{CStr, c_void};
 use core::ptr;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::MemfdFlags;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
@@ -43,6 +43,77 @@ impl ViewedMemory {
         let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?;
         rustix::fs::ftruncate(&fd, len)?;
         Ok(Self { fd })
+    }
+
+    /// Memory as long as it will ever be, which may be mapped by processes that are not
+    /// trusted: none of them can make it shorter under the others.
+    ///
+    /// # Errors
+    /// What memfd_create(2), ftruncate(2) and fcntl(2) say.
+    pub fn sealed(name: &CStr, len: u64) -> Result<Self, Errno> {
+        let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        rustix::fs::ftruncate(&fd, len)?;
+        rustix::fs::fcntl_add_seals(&fd, SEALS)?;
+        Ok(Self { fd })
+    }
+
+    /// Memory of another process's, which has made it as [`Self::sealed`] does.
+    ///
+    /// # Errors
+    /// `EINVAL` if it is something else or not `len` bytes long.
+    pub fn received(fd: OwnedFd, len: u64) -> Result<Self, Errno> {
+        let is_sealed = rustix::fs::fcntl_get_seals(&fd)?.contains(SEALS);
+        let size = rustix::fs::fstat(&fd)?.st_size;
+        if is_sealed && u64::try_from(size) == Ok(len) { Ok(Self { fd }) } else { Err(Errno::INVAL) }
+    }
+
+    /// Copies whole pages to memory of the caller's; those that have no memory are zeros.
+    ///
+    /// # Errors
+    /// What pread(2) says; `EIO` past the end.
+    ///
+    /// # Safety
+    /// `to` is `len` writable bytes that nobody else uses.
+    pub unsafe fn copy_out(&self, offset: u64, to: usize, len: usize) -> Result<(), Errno> {
+        let mut done = 0;
+        while done < len {
+            let (at, rest) = (at(to + done), len - done);
+            // SAFETY: the caller's contract.
+            let read =
+                unsafe { libc::pread(self.fd.as_raw_fd(), at, rest, (offset + done as u64) as libc::off_t) };
+            done += progress(read)?;
+        }
+        Ok(())
+    }
+
+    /// Copies whole pages from memory of the caller's, wherever these are mapped; how many
+    /// bytes, in whole pages, and why not all.
+    ///
+    /// # Safety
+    /// `from` is `len` readable bytes that nobody changes.
+    pub unsafe fn copy_in(&self, offset: u64, from: usize, len: usize) -> (usize, Result<(), Errno>) {
+        let mut done = 0;
+        while done < len {
+            let (at, rest) = (at(from + done), len - done);
+            // SAFETY: the caller's contract.
+            let written =
+                unsafe { libc::pwrite(self.fd.as_raw_fd(), at, rest, (offset + done as u64) as libc::off_t) };
+            match progress(written) {
+                Ok(more) => done += more,
+                Err(error) => return (done, Err(error)),
+            }
+        }
+        (done, Ok(()))
+    }
+
+    /// Drops pages, wherever they are mapped: they have no memory then, and are zero.
+    ///
+    /// # Errors
+    /// What fallocate(2) says.
+    pub fn punch(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        use rustix::fs::FallocateFlags;
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&self.fd, flags, offset, len)
     }
 
     /// Makes it longer.
@@ -90,6 +161,22 @@ impl ViewedMemory {
 
     fn flags() -> MapFlags {
         MapFlags::SHARED | MapFlags::NORESERVE
+    }
+}
+
+/// It keeps its length, and who has it cannot change that.
+const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+
+/// Bytes that a transfer of whole pages has done. One that was interrupted within a page
+/// begins again there.
+fn progress(answer: isize) -> Result<usize, Errno> {
+    match usize::try_from(answer) {
+        Ok(0) => Err(Errno::IO),
+        Ok(bytes) => Ok(bytes),
+        Err(_) => match Errno::from_io_error(&std::io::Error::last_os_error()) {
+            Some(Errno::INTR) => Ok(0),
+            other => Err(other.unwrap_or(Errno::IO)),
+        },
     }
 }
 
