@@ -181,10 +181,12 @@ fn live(memory: &ViewedMemory, talk: &OwnedFd, copy: Copy) {
         let at: *mut u64 = ptr::with_exposed_provenance_mut(addr as usize);
         // SAFETY: the parent names addresses of the view.
         let answer = match what {
+            // SAFETY: an address of the view.
             WRITE => unsafe {
                 at.write_volatile(value);
                 value
             },
+            // SAFETY: as above.
             READ => unsafe { at.read_volatile() },
             // SAFETY: nobody uses it any more.
             _ => unsafe { libc::munmap(at.cast(), LEN) as u64 },
