@@ -10,6 +10,7 @@ use crate::serve;
 use crate::settings::{Scope, Settings};
 use crate::signals::Blocked;
 use crate::takeover::MIN_FRAMES;
+use crate::tree;
 use crate::voice::{self, Voice};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -60,6 +61,8 @@ pub struct Engine {
     pub(crate) kin: OnceLock<Kin>,
     /// In a forked child whose parent paged: not 0 once it is served.
     pub(crate) served: AtomicU32,
+    /// It was forked by a process that had an engine.
+    pub(crate) is_child: bool,
     pub(crate) voice: Voice,
     /// Frames move, so that discards are announced; else they are told.
     announces_discards: AtomicU8,
@@ -117,6 +120,10 @@ impl Engine {
     /// A sentence for the user.
     pub fn start(settings: Settings, thread_starts: fn()) -> Result<&'static Self, String> {
         this_is_the_program();
+        let mut settings = settings;
+        if let Some(path) = &settings.ledger {
+            settings.ram_bytes = tree::join(path, settings.ram_bytes);
+        }
         if let Some(path) = &settings.status {
             attach_status(path, settings.ram_bytes);
         }
@@ -162,6 +169,7 @@ impl Engine {
             thread_starts,
             kin: OnceLock::new(),
             served: AtomicU32::new(0),
+            is_child: false,
             voice,
             announces_discards: AtomicU8::new(1),
         })
@@ -253,7 +261,7 @@ impl Engine {
             self.promised.fetch_add(bytes, Ordering::Relaxed);
         }
         // What else the process holds is not known here; half the budget leaves room for it.
-        if self.promised.load(Ordering::Relaxed) > self.settings.ram_bytes / 2 {
+        if self.stage() == Stage::Dormant && !self.has_room_for(self.promised.load(Ordering::Relaxed)) {
             self.watch();
         }
         true
@@ -266,7 +274,8 @@ impl Engine {
         });
     }
 
-    fn watch(&self) {
+    /// Has the pager sample what is resident from now on.
+    pub(crate) fn watch(&self) {
         let (dormant, watching) = (Stage::Dormant as u8, Stage::Watching as u8);
         if self.stage.compare_exchange(dormant, watching, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             self.summons.store(1, Ordering::Release);
@@ -321,6 +330,7 @@ impl Drop for Change<'_> {
 impl Engine {
     /// The engine of a forked child, with this one's settings and promises, without a pager.
     pub(crate) fn child(&self, core: Core) -> Result<&'static Self, String> {
+        let ram_bytes = tree::join_as_child(self.settings.ram_bytes);
         let doorbell = Reservation::new(PAGE).map_err(|error| format!("no address space: {error}"))?;
         doorbell.dont_fork().map_err(|error| format!("madvise: {error}"))?;
         Ok(Box::leak(Box::new(Self {
@@ -328,13 +338,14 @@ impl Engine {
             address_space: Mutex::new(()),
             stage: AtomicU8::new(Stage::Dormant as u8),
             promised: AtomicU64::new(self.promised.load(Ordering::Relaxed)),
-            settings: self.settings.clone(),
+            settings: Settings { ram_bytes, ..self.settings.clone() },
             doorbell,
             summons: AtomicU32::new(0),
             first_thread: FirstThread::of_caller(),
             thread_starts: self.thread_starts,
             kin: OnceLock::new(),
             served: AtomicU32::new(0),
+            is_child: true,
             voice: Voice::Process,
             announces_discards: AtomicU8::new(1),
         })))

@@ -41,6 +41,7 @@ mod signals;
 mod slice;
 mod steer;
 mod takeover;
+mod tree;
 mod unused;
 mod voice;
 mod wait;

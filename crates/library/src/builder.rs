@@ -45,6 +45,7 @@ impl HeapBuilder {
             faults: None,
             readahead: true,
             status: None,
+            ledger: None,
             trace: None,
             trace_code: 0,
             trace_callers: false,

@@ -5,6 +5,7 @@ pub mod aio;
 pub mod companion;
 pub mod handover;
 pub mod histogram;
+pub mod ledger;
 pub mod lock;
 pub mod maps;
 pub mod meta;
