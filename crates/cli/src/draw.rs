@@ -1,6 +1,7 @@
 //! Pictures: the same drawing as SVG, as PNG, and on a terminal.
 
 mod canvas;
+mod chart;
 mod curves;
 mod heat;
 mod screen;

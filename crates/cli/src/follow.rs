@@ -100,11 +100,13 @@ mod tests {
             budget = aim.next(budget, 0, &memory, true).unwrap();
             assert_eq!(budget, expected);
         }
-        let grown: Vec<u64> = (0..8).filter_map(|_| {
-            let next = aim.next(budget, 0, &memory, false);
-            budget = next.unwrap_or(budget);
-            next
-        }).collect();
+        let grown: Vec<u64> = (0..8)
+            .filter_map(|_| {
+                let next = aim.next(budget, 0, &memory, false);
+                budget = next.unwrap_or(budget);
+                next
+            })
+            .collect();
         assert!(grown.len() >= 2 && grown.iter().all(|bytes| *bytes < 1700 * MIB), "{grown:?}");
     }
 }

@@ -172,14 +172,15 @@ pub(crate) fn adopt_orphans() {
 }
 
 /// Takes note of the ends of all children but `pid`, so that nothing is left of them.
-pub(crate) fn bury_others(pid: i32) {
+pub(crate) fn bury_others(pid: i32, killed: impl Fn(u32)) {
     loop {
         let mut about = MaybeUninit::<libc::siginfo_t>::zeroed();
         let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
         // SAFETY: the kernel fills `about`, or leaves zeros, which are valid.
-        let (asked, child) = unsafe {
+        let (asked, child, how) = unsafe {
             let asked = libc::waitid(libc::P_ALL, 0, about.as_mut_ptr(), flags);
-            (asked, about.assume_init().si_pid())
+            let about = about.assume_init();
+            (asked, about.si_pid(), about.si_code)
         };
         // The program's own end is asked for by itself; what is behind it comes at the next
         // event, or does not matter any more.
@@ -189,6 +190,9 @@ pub(crate) fn bury_others(pid: i32) {
         let mut status = 0;
         // SAFETY: the kernel fills `status`.
         unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) };
+        if how == libc::CLD_KILLED {
+            killed(child.cast_unsigned());
+        }
     }
 }
 

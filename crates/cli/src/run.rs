@@ -73,7 +73,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Trouble> {
     if budget::is_automatic(&options.ram) {
         follow::follow(ledger.ledger(), Arc::downgrade(&runs));
     }
-    let outcome = supervise::supervise(&mut command);
+    let outcome = supervise::supervise(&mut command, status.watcher());
     drop(runs);
     ledger.dismiss();
     let traced = recording.map(Recording::finish);

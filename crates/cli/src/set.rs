@@ -42,14 +42,17 @@ pub(crate) struct Options {
 /// # Errors
 /// There is no such run, it cannot be changed, or not to that.
 pub(crate) fn set(options: &Options) -> Result<u8, Trouble> {
-    let pid = match options.which.as_str() {
-        "all" => None,
-        text => Some(text.parse::<u32>().map_err(|_| {
-            Trouble::bad_input(format!("{text} is neither the number of a process nor all"))
-        })?),
-    };
+    let pid =
+        match options.which.as_str() {
+            "all" => None,
+            text => Some(text.parse::<u32>().map_err(|_| {
+                Trouble::bad_input(format!("{text} is neither the number of a process nor all"))
+            })?),
+        };
     if budget::is_automatic(&options.ram) {
-        return Err(Trouble::bad_input("--ram auto is for 'outcore run'; write a size such as 256M, or a percentage"));
+        return Err(Trouble::bad_input(
+            "--ram auto is for 'outcore run'; write a size such as 256M, or a percentage",
+        ));
     }
     let mut runs = Runs::default();
     let samples = runs.look();
@@ -84,7 +87,10 @@ pub(crate) fn set(options: &Options) -> Result<u8, Trouble> {
 fn change(supervisor: u32, ledger: &Ledger, text: &str) -> Result<(), Trouble> {
     let bytes = budget::resolve(text, &Memory::look()).map_err(|trouble| Trouble::bad_input(trouble.text))?;
     if bytes >= MOST {
-        return Err(Trouble::bad_input(format!("--ram {text} is too much; the largest budget is below {}", typed(MOST))));
+        return Err(Trouble::bad_input(format!(
+            "--ram {text} is too much; the largest budget is below {}",
+            typed(MOST)
+        )));
     }
     let needed = least(ledger);
     if bytes < needed {
@@ -96,7 +102,11 @@ fn change(supervisor: u32, ledger: &Ledger, text: &str) -> Result<(), Trouble> {
     }
     let before = ledger.budget();
     ledger.set_budget(bytes);
-    let line = format!("the run of process {supervisor} has {} of RAM now, and had {}\n", shown(bytes), shown(before));
+    let line = format!(
+        "the run of process {supervisor} has {} of RAM now, and had {}\n",
+        shown(bytes),
+        shown(before)
+    );
     let mut out = std::io::stdout().lock();
     crate::trace_verbs::written(out.write_all(line.as_bytes()).and_then(|()| out.flush()))
 }
@@ -105,4 +115,28 @@ fn change(supervisor: u32, ledger: &Ledger, text: &str) -> Result<(), Trouble> {
 fn least(ledger: &Ledger) -> u64 {
     let floors = ledger.taken().map(|seat| seat.floor.load(Relaxed));
     floors.fold(FREE_BYTES, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn what_cannot_leave_memory_bounds_the_budget() {
+        let (_file, ledger) = Ledger::create(256 * MIB).unwrap();
+        let seat = ledger.sit(std::process::id()).unwrap();
+        seat.seat().floor.store(100 * MIB, Relaxed);
+        let refused = change(7, ledger, "64M").unwrap_err();
+        assert_eq!(refused.status, 2);
+        assert!(
+            refused.text.contains("--ram 64M is too small") && refused.text.contains("take 108 MiB"),
+            "{}",
+            refused.text
+        );
+        assert_eq!((change(7, ledger, "1T").unwrap_err().status, ledger.budget()), (2, 256 * MIB));
+        change(7, ledger, "128M").unwrap();
+        assert_eq!(ledger.budget(), 128 * MIB);
+    }
 }

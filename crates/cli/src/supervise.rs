@@ -1,12 +1,15 @@
 //! Starting the program and staying beside it until it ends.
 
 use crate::kernel::{Ended, Event, Signals, adopt_orphans, bury_others, ended, send};
+use crate::status::Watcher;
 use crate::trouble::Trouble;
 use rustix::io::Errno;
 use std::io;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::{Duration, Instant};
+use sys::status::start_ticks;
 
 /// What is known of a run from outside the program.
 pub(crate) struct Outcome {
@@ -21,11 +24,12 @@ pub(crate) struct Outcome {
 /// Starts `command` and waits for its end, passing on signals that are sent to
 /// us. The terminal's own signals reach the program without our help. If we are
 /// killed, the program goes on. Processes that have lost their parents become our children,
-/// and pagers, which have none.
+/// and pagers, which have none. What a pager that was killed has paged is in `watcher`'s records:
+/// such a process is ended, if the pager's guard has not done it.
 ///
 /// # Errors
 /// The program cannot be started: status 127 or 126 if it is at fault, else 125.
-pub(crate) fn supervise(command: &mut Command) -> Result<Outcome, Trouble> {
+pub(crate) fn supervise(command: &mut Command, watcher: Watcher) -> Result<Outcome, Trouble> {
     let signals = Signals::take();
     signals.restore_in(command);
     adopt_orphans();
@@ -35,7 +39,7 @@ pub(crate) fn supervise(command: &mut Command) -> Result<Outcome, Trouble> {
     loop {
         match signals.next() {
             Event::Child => {
-                bury_others(pid);
+                bury_others(pid, |pager| end_program_of(pager, watcher));
                 if let Some(ended) = ended(pid) {
                     return Ok(Outcome { pid: child.id(), ended, wall: start.elapsed() });
                 }
@@ -44,6 +48,23 @@ pub(crate) fn supervise(command: &mut Command) -> Result<Outcome, Trouble> {
             Event::Sent { signal, sender } if sender != pid => send(pid, signal),
             Event::Sent { .. } | Event::FromTerminal => {}
         }
+    }
+}
+
+/// Kills the process whose pager, process `pager`, was killed: it would wait for ever where it
+/// touches what is not in its memory.
+fn end_program_of(pager: u32, watcher: Watcher) {
+    let left = watcher.records().find(|record| record.pager_pid.load(Acquire) == u64::from(pager));
+    let Some(record) = left else { return };
+    let pid = record.pid.load(Relaxed);
+    // Another program in its place, or another process of that number, has other records.
+    let newest = watcher.records().filter(|other| other.pid.load(Relaxed) == pid).last();
+    let is_it = newest.is_some_and(|newest| std::ptr::eq(newest, record));
+    if is_it && start_ticks(pid) == Some(record.start_ticks.load(Relaxed)) {
+        if record.message().is_none() {
+            record.say("the pager's process was killed and its guard as well, and with them the program");
+        }
+        send(pid.cast_signed(), libc::SIGKILL);
     }
 }
 

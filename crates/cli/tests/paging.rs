@@ -1,6 +1,7 @@
 //! Real programs in a quarter of the memory that they need: the output is that of a
 //! run without Outcore, pages really went to the store, and the budget was kept.
 
+#[expect(dead_code, reason = "what the other tests use of it")]
 mod support;
 
 use std::fs;
@@ -242,7 +243,6 @@ fn forks_of_every_kind() {
 
 /// Members of a tree, and their pagers, are killed at random moments.
 #[test]
-#[ignore = "a known fault, seen in one run of four: see CAVEATS.md"]
 fn two_hundred_kills() {
     let program = compile("forks.c");
     let run = paged(16, &[], &[&program, "killed", "48", "200"]);

@@ -94,6 +94,32 @@ fn a_program_ends_with_its_pager() {
 }
 
 #[test]
+fn a_pager_and_its_guard_killed_at_once_leave_no_zeros() {
+    let token = "loses-both";
+    for round in 0..4 {
+        let (mut child, mut output) = waiting(token);
+        let numbers = |name| {
+            let of_name = companions(token).into_iter().filter(|found| found.1 == name);
+            of_name.map(|found| found.0.to_string()).collect::<Vec<_>>()
+        };
+        let both = || [numbers("outcore-guard"), numbers("outcore-pager")].concat();
+        wait_until("pager and guard", || both().len() == 2);
+        // It looks at every byte from now on.
+        drop(child.stdin.take());
+        assert!(Command::new("kill").arg("-KILL").args(both()).status().unwrap().success());
+        let status = child.wait().unwrap().code();
+        let mut rest = String::new();
+        output.read_to_string(&mut rest).unwrap();
+        // It may have been done already.
+        assert!(
+            (status, rest.as_str()) == (Some(137), "") || (status, rest.as_str()) == (Some(0), "right\n"),
+            "round {round}: {status:?}, {rest:?}"
+        );
+        wait_until("all end", || companions(token).is_empty());
+    }
+}
+
+#[test]
 fn a_killed_guard_is_replaced() {
     let token = "loses-its-guard";
     let (mut child, mut output) = waiting(token);

@@ -16,8 +16,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use pager::{Commit, Config, Inherit, Lineage, PageRange, Pager, Rights};
 use rustix::io::Errno;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use sys::companion;
 use sys::maps::{self, Reservation};
 use sys::status::{Phase, Record, StatusPage};
@@ -101,13 +100,7 @@ pub(crate) fn die(text: &str) -> ! {
         record.phase.store(Phase::Failed as u32, Ordering::Release);
     }
     voice::cry(text);
-    loop {
-        // SAFETY: kill has no memory effects here; SIGKILL cannot be handled.
-        unsafe { libc::kill(program() as i32, libc::SIGKILL) };
-        // Who is not the program itself lives on for as long as it needs to end: its
-        // userfaultfds must not close before.
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    home::kill_program()
 }
 
 impl Engine {
@@ -226,9 +219,18 @@ impl Engine {
         self.announces_discards.store(u8::from(mechanism == Mechanism::Move), Ordering::Release);
     }
 
-    /// The core, for the pager thread, whose signals are blocked for ever.
+    /// The core. The caller's signals are blocked.
     pub(crate) fn lock_core(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, unless somebody has it.
+    pub(crate) fn try_lock_core(&self) -> Option<MutexGuard<'_, Core>> {
+        match self.core.try_lock() {
+            Ok(core) => Some(core),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     pub(crate) fn lock_address_space(&self) -> AddressSpaceLock<'_> {

@@ -22,6 +22,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 use store::{Digester, FaultPlan, FileOptions, Store};
 use sys::aio::Aio;
+use sys::anchor;
 use sys::maps::{self, Pagemap, Reservation, Statm};
 use sys::status::feature;
 use sys::uffd::{self, Features, Source, Uffd};
@@ -188,6 +189,10 @@ fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64
     let bell = watched
         .or_else(|_| more(Features::empty()))
         .map_err(failed("a third userfaultfd cannot be opened"))?;
+    if settings.scope == Scope::Process {
+        // Where rings are not allowed, the guard alone keeps them open.
+        let _ = anchor::keep_open(&[arena.uffd.as_fd(), bell.as_fd()]);
+    }
     register_pool(&pool_side, &pool, arena.mechanism)
         .map_err(failed("the frame pool cannot be registered"))?;
     let zeros = Reservation::new(ZEROS * PAGE).map_err(failed("no memory"))?;

@@ -320,10 +320,11 @@ impl Engine {
         Ok(child)
     }
 
-    /// Waits for the pager of a forked child: until then nothing may be touched that is paged.
+    /// Waits for the pager of a forked child, and for its guard: until then nothing may be
+    /// touched that is paged. Without a guard it would read as zeros if the pager were killed.
     fn wait_until_served(&self) {
         const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-        while self.stage() != Stage::Paging {
+        while self.awaits_its_pager() {
             // Ends early or not: it is looked again.
             let _ = futex::wait(&self.served, futex::Flags::PRIVATE, 0, Some(&LOOK));
             if self.pager_is_a_process() && home::pager_is_gone() {
@@ -332,9 +333,12 @@ impl Engine {
         }
     }
 
+    pub(crate) fn awaits_its_pager(&self) -> bool {
+        self.served.load(Ordering::Acquire) == 0
+    }
+
     /// Tells [`Self::wait_until_served`].
     pub(crate) fn is_served(&self) {
-        self.set_stage(Stage::Paging);
         self.served.store(1, Ordering::Release);
         let _ = futex::wake(&self.served, futex::Flags::PRIVATE, 1);
     }

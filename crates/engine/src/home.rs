@@ -6,36 +6,56 @@
 //! It is a thread only where the kernel has not what a process needs.
 //!
 //! A process can be killed alone, and its userfaultfds would go with it: pages that are
-//! not mapped would read as zeros. So once memory is paged a second process, the guard,
-//! shares the pager's descriptors. It sleeps until the program or the pager leaves the
-//! memory they share, and then ends whoever is left.
+//! not mapped would read as zeros. So the memory itself keeps them open (`sys::anchor`), and
+//! once memory is paged a second process, the guard, shares the pager's descriptors as well:
+//! it sleeps until the program or the pager leaves the memory they share, and then ends
+//! whoever is left. Where guard and pager are killed at once, touches of what is not mapped
+//! wait until the supervisor has seen it, and ends the program.
 
+use crate::core::Core;
 use crate::engine::{Engine, die, program, record, say};
 use crate::fork::Estate;
 use crate::serve;
 use crate::signals::Blocked;
 use crate::tree;
-use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use rustix::io::Errno;
 use rustix::thread::{Timespec, futex};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::MutexGuard;
 use std::time::Duration;
 use sys::companion::{self, Files, Process};
 
-/// In [`PAGER`] while there is a pager.
+/// In [`PAGER`] and [`GUARD`] while there is one.
 const ALIVE: u32 = 1;
+/// How often a program is killed until it is gone.
+const MOMENT: Duration = Duration::from_millis(1);
 /// How often it is looked again where nothing tells of a change.
 const LOOK: Duration = Duration::from_millis(50);
 const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// Cleared by the kernel when the pager's process leaves this memory.
 static PAGER: AtomicU32 = AtomicU32::new(0);
+/// The same of the guard.
+static GUARD: AtomicU32 = AtomicU32::new(0);
 static PAGER_NUMBER: AtomicU32 = AtomicU32::new(0);
 static GUARD_NUMBER: AtomicU32 = AtomicU32::new(0);
+/// How often the pager asks for the core before it sleeps, how long it sleeps, and how many times
+/// until it looks whether there is still somebody who could unlock it.
+const YIELDS: u32 = 100;
+const GLANCE: Duration = Duration::from_micros(50);
+const GLANCES: u32 = 1000;
 /// In the table of pager and guard: what dismisses the pager.
 static DISMISSAL: AtomicI32 = AtomicI32::new(-1);
 /// The same, what has it look at the ledger.
 static NUDGE: AtomicI32 = AtomicI32::new(-1);
-/// How long a pager that is dismissed may take to end its transfers.
+/// Whether a pager that was dismissed has begun to end its transfers.
+static LEAVING: AtomicBool = AtomicBool::new(false);
+/// Whether it has given up what it held.
+static HAS_LEFT: AtomicBool = AtomicBool::new(false);
+/// How long it may take to begin. For ever, if the program was killed with the core locked.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it may then take.
 const FAREWELL: Duration = Duration::from_secs(30);
 /// How long slots of a pager that was killed are not used by others. A disk that takes longer
 /// for a write destroys a page of theirs, which their digest finds.
@@ -77,10 +97,15 @@ impl Leash {
 
     /// Ends this process, the pager's, if the program has no use for it any more.
     pub(crate) fn check(&self) {
-        if self.is_slack() && self.is_free(Duration::ZERO) {
+        if self.is_loose() {
             tree::leave();
             end();
         }
+    }
+
+    /// Whether the program has no use for this process any more.
+    pub(crate) fn is_loose(&self) -> bool {
+        self.is_slack() && self.is_free(Duration::ZERO)
     }
 
     /// Waits until `summons` is no longer 0, or the ledger is to be looked at, or for no reason.
@@ -124,7 +149,7 @@ pub(crate) fn leave(engine: &'static Engine) {
     let argument = core::ptr::from_ref(engine).expose_provenance();
     // SAFETY: the thread was made for this, with its signals blocked; its handle is
     // dropped. Where it fails, the pager is a thread.
-    let _refused = unsafe { companion::continue_as_process(pager, argument, Files::Own) };
+    let _refused = unsafe { companion::continue_as_process(pager, argument, Files::Own, &PAGER) };
 }
 
 fn engine(argument: usize) -> &'static Engine {
@@ -134,8 +159,11 @@ fn engine(argument: usize) -> &'static Engine {
 
 fn pager(argument: usize) -> ! {
     let engine = engine(argument);
-    companion::set_own_word(&PAGER);
-    PAGER_NUMBER.store(std::process::id(), Ordering::Release);
+    let number = std::process::id();
+    PAGER_NUMBER.store(number, Ordering::Release);
+    if let Some(record) = record() {
+        record.pager_pid.store(number.into(), Ordering::Release);
+    }
     let kept = engine.lock_core().estate.as_ref().map(Estate::raw);
     serve::own_file_table(kept);
     let leash = engine.first_thread.map(Leash::new);
@@ -158,13 +186,14 @@ impl<'a> Guard<'a> {
     /// caller serves: the caller must not wait for it.
     pub(crate) fn start(engine: &'static Engine, leash: &'a Leash) -> Self {
         GUARD_NUMBER.store(0, Ordering::Release);
+        GUARD.store(ALIVE, Ordering::Release);
         let _blocked = Blocked::all();
         let builder = std::thread::Builder::new().name("outcore-guard".into()).stack_size(64 << 10);
         let started = builder.spawn(move || {
             (engine.thread_starts)();
             let argument = core::ptr::from_ref(engine).expose_provenance();
             // SAFETY: as above.
-            let error = unsafe { companion::continue_as_process(guard, argument, Files::Shared) };
+            let error = unsafe { companion::continue_as_process(guard, argument, Files::Shared, &GUARD) };
             die(&format!("the pager's guard cannot be started: {error}"));
         });
         if let Err(error) = started {
@@ -173,12 +202,15 @@ impl<'a> Guard<'a> {
         Self { engine, leash, process: None }
     }
 
-    /// Whether it is not there yet; ends this process with the program.
+    /// Whether it is not there yet.
     pub(crate) fn is_starting(&mut self) -> bool {
         if self.process.is_none() {
             let number = GUARD_NUMBER.load(Ordering::Acquire);
             self.process = (number != 0).then(|| Process::open(number).ok()).flatten();
-            self.leash.check();
+            if GUARD.load(Ordering::Acquire) != ALIVE {
+                // Killed before it was known; its number may be another's by now.
+                self.replace();
+            }
         }
         self.process.is_none()
     }
@@ -196,12 +228,12 @@ impl<'a> Guard<'a> {
 
 fn guard(argument: usize) -> ! {
     let engine = engine(argument);
-    // The descriptors are the pager's as well, and stay open as long as either lives.
-    let (Some(first), Ok(pager)) = (engine.first_thread, Process::open(PAGER_NUMBER.load(Ordering::Acquire)))
-    else {
-        die("the pager was killed");
+    let Some(first) = engine.first_thread else {
+        die("the pager's guard cannot know the program's first thread")
     };
     let leash = Leash::new(first);
+    // The descriptors are the pager's as well, and stay open as long as either lives.
+    let Ok(pager) = Process::open(PAGER_NUMBER.load(Ordering::Acquire)) else { avenge(engine, &leash) };
     GUARD_NUMBER.store(std::process::id(), Ordering::Release);
     companion::wake(&GUARD_NUMBER);
     let mut told = false;
@@ -227,8 +259,7 @@ fn guard(argument: usize) -> ! {
             told = true;
         }
         if leash.is_free(LOOK) {
-            dismiss(&pager);
-            end();
+            dismiss(engine, &pager);
         }
     }
 }
@@ -259,10 +290,59 @@ pub(crate) fn pager_is_gone() -> bool {
     PAGER.load(Ordering::Acquire) != ALIVE
 }
 
+/// Ends this process, the pager's, when `leave` has given up what it holds. Called with
+/// everything locked that it needs.
+pub(crate) fn leave_by(leave: impl FnOnce()) -> ! {
+    LEAVING.store(true, Ordering::Release);
+    leave();
+    tree::leave();
+    HAS_LEFT.store(true, Ordering::Release);
+    end()
+}
+
+/// The core, for the pager's own thread: the program may have been killed with it locked.
+pub(crate) fn lock_core<'a>(engine: &'a Engine, leash: Option<&Leash>) -> MutexGuard<'a, Core> {
+    let Some(leash) = leash else { return engine.lock_core() };
+    for _ in 0..YIELDS {
+        if let Some(core) = engine.try_lock_core() {
+            return core;
+        }
+        std::thread::yield_now();
+    }
+    loop {
+        for _ in 0..GLANCES {
+            if let Some(core) = engine.try_lock_core() {
+                return core;
+            }
+            std::thread::sleep(GLANCE);
+        }
+        if leash.is_loose() {
+            forget(engine);
+            end();
+        }
+    }
+}
+
 /// Has the pager end what is under way, so that its slots may be used by others, and end.
-fn dismiss(pager: &Process) {
-    if !signal(&DISMISSAL) || !pager.has_ended(FAREWELL) {
+fn dismiss(engine: &Engine, pager: &Process) -> ! {
+    let ends = signal(&DISMISSAL)
+        && (pager.has_ended(PATIENCE) || LEAVING.load(Ordering::Acquire) && pager.has_ended(FAREWELL));
+    if !ends {
         pager.kill();
+        forget(engine);
+    }
+    end()
+}
+
+/// Gives up what a pager held of the store and of the budget that was killed, or has no core.
+fn forget(engine: &Engine) {
+    tree::leave();
+    if let Some(kin) = engine.kin.get()
+        && !HAS_LEFT.swap(true, Ordering::AcqRel)
+    {
+        // What the pager had begun to write, the disk may still be writing.
+        std::thread::sleep(QUARANTINE);
+        kin.lineage.leave(kin.member);
     }
 }
 
@@ -275,11 +355,27 @@ fn avenge(engine: &Engine, leash: &Leash) -> ! {
         leash.program.kill();
         leash.program.has_ended(LOOK);
     }
-    tree::leave();
-    if let Some(kin) = engine.kin.get() {
-        // What the pager had begun to write, the disk may still be writing.
-        std::thread::sleep(QUARANTINE);
-        kin.lineage.leave(kin.member);
+    forget(engine);
+    end()
+}
+
+/// Kills the program, and ends this process where that is another: not before the program
+/// has ended, because until then its userfaultfds must stay open.
+pub(crate) fn kill_program() -> ! {
+    match Process::open(program()) {
+        Ok(program) => {
+            while !program.has_moved_on() && !program.has_ended(Duration::ZERO) {
+                program.kill();
+                program.has_ended(MOMENT);
+            }
+        }
+        Err(Errno::SRCH) => {}
+        // There is no descriptor to be had.
+        Err(_) => {
+            while companion::kill(program()) {
+                std::thread::sleep(MOMENT);
+            }
+        }
     }
     end()
 }

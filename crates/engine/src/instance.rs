@@ -216,7 +216,7 @@ fn live(engine: &Engine, tell: &SyncSender<Result<(), OpenError>>, link: Link) {
     if failed {
         return;
     }
-    serve::serve(engine, None);
+    serve::serve(engine, None, None);
     // What is under way belongs to pages that are gone, but still goes to the pool.
     while !finish(engine) {}
     let live = engine.lock_core().live.take();

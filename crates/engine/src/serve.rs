@@ -11,7 +11,7 @@ use crate::slice;
 use crate::steer::Waker;
 use crate::takeover::Growth;
 use crate::tree::{self, Tree};
-use crate::wait::{RETRY, Wait, Woken};
+use crate::wait::{RETRY, SOON, Wait, Woken};
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use pager::{PageNo, Pager};
 use rustix::io::Errno;
@@ -74,10 +74,10 @@ pub(crate) fn run(engine: &'static Engine, leash: Option<&Leash>) {
         let _ = rustix::process::chdir("/");
     }
     let guard = if succeeds { succeed(engine, leash) } else { watch(engine, leash) };
-    serve(engine, guard);
+    serve(engine, leash, guard);
 }
 
-/// Takes over what a forked child inherited, and tells it.
+/// Takes over what a forked child inherited. The child is told by [`serve`].
 fn succeed<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<'a>> {
     let guard = leash.map(|leash| Guard::start(engine, leash));
     let mut core = engine.lock_core();
@@ -87,7 +87,7 @@ fn succeed<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guar
     live.tree.iter_mut().for_each(Tree::watch_supervisor);
     live.register_bell(engine);
     live.succeed(pager);
-    engine.is_served();
+    engine.set_stage(Stage::Paging);
     drop(core);
     start_helpers(engine);
     guard
@@ -149,7 +149,8 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
             Some(leash) => leash.wait_for(&engine.summons, woken),
             None => {
                 let look = tree.as_ref().map(|_| &LOOK_AT_LEDGER);
-                drop(futex::wait(&engine.summons, futex::Flags::empty(), 0, look));
+                // Ends early or not: both are looked at again.
+                let _ = futex::wait(&engine.summons, futex::Flags::empty(), 0, look);
             }
         }
     }
@@ -186,6 +187,12 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
         }
         leash.into_iter().for_each(Leash::check);
     }
+    let mut guard = guard;
+    // Nothing is absent yet that would read as zeros without the pager.
+    while guard.as_mut().is_some_and(Guard::is_starting) {
+        leash.into_iter().for_each(Leash::check);
+        std::thread::sleep(SOON);
+    }
     let address_space = engine.lock_address_space();
     let mut core = engine.lock_core();
     // Discards that began before there was anybody to tell.
@@ -215,13 +222,20 @@ fn publish_budget(tree: Option<&Tree>) {
 }
 
 /// Serves faults until it is asked to stop, which no engine of a process is.
-pub(crate) fn serve(engine: &Engine, mut guard: Option<Guard<'_>>) {
+pub(crate) fn serve(engine: &Engine, leash: Option<&Leash>, mut guard: Option<Guard<'_>>) {
     let mut events = EventBuffer::new();
     // One more for the views of files.
     let mut faults: Vec<PageNo> = Vec::with_capacity((MAX_READS + 1) * EventBuffer::CAPACITY);
     let mut wait = Wait::new();
+    let mut is_awaited = engine.awaits_its_pager();
     loop {
-        let mut core = engine.lock_core();
+        // The thread that becomes the guard may touch what is served here.
+        let guard_starts = guard.as_mut().is_some_and(Guard::is_starting);
+        if is_awaited && !guard_starts {
+            engine.is_served();
+            is_awaited = false;
+        }
+        let mut core = home::lock_core(engine, leash);
         let mut acted = turn(engine, &mut core, &mut events, &mut faults);
         let Core { pager, live: Some(live), .. } = &mut *core else { die("the pager thread lost its means") };
         if live.stops {
@@ -240,14 +254,14 @@ pub(crate) fn serve(engine: &Engine, mut guard: Option<Guard<'_>>) {
         let woken = wait.wait();
         if wait.is_short {
             // The waker may have had no chance.
-            let mut core = engine.lock_core();
+            let mut core = home::lock_core(engine, leash);
             core.live.as_mut().into_iter().for_each(Live::catch_up);
         }
         if woken == Woken::GuardKilled {
             guard.as_mut().into_iter().for_each(Guard::replace);
         }
         if woken == Woken::Quiet {
-            let mut core = engine.lock_core();
+            let mut core = home::lock_core(engine, leash);
             let Core { pager, live: Some(live), .. } = &mut *core else {
                 die("the pager thread lost its means")
             };
@@ -255,15 +269,14 @@ pub(crate) fn serve(engine: &Engine, mut guard: Option<Guard<'_>>) {
             live.draw_at_rest(pager);
         }
         if woken == Woken::Unwatched {
-            let mut core = engine.lock_core();
+            let mut core = home::lock_core(engine, leash);
             let tree = core.live.as_mut().and_then(|live| live.tree.as_mut());
             tree.into_iter().for_each(Tree::supervisor_has_ended);
         }
-        if woken == Woken::Dismissed {
-            let mut core = engine.lock_core();
-            core.live.as_mut().into_iter().for_each(Live::leave);
-            tree::leave();
-            home::end();
+        // Without a guard nobody else says so.
+        if woken == Woken::Dismissed || guard_starts && leash.is_some_and(Leash::is_loose) {
+            let mut core = home::lock_core(engine, leash);
+            home::leave_by(|| core.live.as_mut().into_iter().for_each(Live::leave));
         }
     }
 }

@@ -246,18 +246,13 @@ impl Tree {
         let is_busy = core::mem::replace(&mut self.faults, look.faults) != look.faults;
         let is_short = inherited == 0 && is_busy && look.is_full;
         seat.used.store(used, Relaxed);
-        seat.floor.store(
-            (look.unpaged + MIN_FRAMES * PAGE as u64).saturating_sub(FREE_BYTES + inherited),
-            Relaxed,
-        );
+        seat.floor
+            .store((look.unpaged + MIN_FRAMES * PAGE as u64).saturating_sub(FREE_BYTES + inherited), Relaxed);
         seat.stall_ns.store(look.stall_ns, Relaxed);
         seat.refaults.store(look.refaults, Relaxed);
         seat.is_short.store(is_short.into(), Relaxed);
-        let taken = if is_short {
-            self.account.take((seat.granted.load(Relaxed) / 2).max(LEAST_TAKEN))
-        } else {
-            0
-        };
+        let taken =
+            if is_short { self.account.take((seat.granted.load(Relaxed) / 2).max(LEAST_TAKEN)) } else { 0 };
         if (is_short && taken < LEAST_TAKEN) || self.is_overdrawn() {
             self.decide();
         }

@@ -14,6 +14,8 @@ use sys::uffd::Uffd;
 
 /// How often a deferred fault is tried again when nothing else wakes the thread.
 pub(crate) const RETRY: Duration = Duration::from_millis(1);
+/// How often it is looked whether the guard is there.
+pub(crate) const SOON: Duration = Duration::from_micros(100);
 /// After so long without anything to do, the store's holes are seen to.
 const QUIET: Duration = Duration::from_millis(100);
 /// Demand reads that take longer than this are slept for.
@@ -94,7 +96,9 @@ impl Wait {
         let gives = live.tree.as_ref().is_some_and(Tree::owes);
         let has_no_waker = live.tree.is_some() && !self.has_guard;
         self.is_quiet = false;
-        self.timeout = if guard_starts || !live.deferred.is_empty() {
+        self.timeout = if guard_starts {
+            Some(Duration::ZERO)
+        } else if !live.deferred.is_empty() {
             Some(RETRY)
         } else if self.is_short {
             Some(LONGEST_PATIENCE)
@@ -107,7 +111,11 @@ impl Wait {
             (quiet_work || has_no_waker).then_some(QUIET)
         };
         // A waker beside a thread that yields would not get its turn.
-        self.spin = if self.is_short { Duration::ZERO } else { live.demand.spin() };
+        self.spin = match (self.is_short, guard_starts) {
+            (true, _) => Duration::ZERO,
+            (false, true) => SOON,
+            (false, false) => live.demand.spin(),
+        };
     }
 
     /// Waits. While a thread waits for a read that is expected at once, the processor is

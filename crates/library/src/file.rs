@@ -1,12 +1,13 @@
 #![expect(unsafe_code, reason = "lends mapped memory")]
 //! Files in paged memory.
 
+use crate::bounds::{Bounds, bounds};
 use crate::file_error::FileError;
 use crate::fork::Listed;
 use crate::paging::{Paging, RangeError};
 use crate::resident;
 use core::fmt::{self, Debug, Formatter};
-use core::ops::{Bound, Range, RangeBounds};
+use core::ops::{Range, RangeBounds};
 use core::ptr;
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use engine::{Access, FileMap, FileSpec, PAGE, Pattern, Usage};
@@ -226,16 +227,7 @@ impl MappedFile {
 
     /// Address and length of a part that is given in bytes.
     fn part(&self, range: impl RangeBounds<usize>) -> Result<(usize, usize), FileError> {
-        let start = match range.start_bound() {
-            Bound::Included(start) => *start,
-            Bound::Excluded(start) => start.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        let end = match range.end_bound() {
-            Bound::Included(end) => end.saturating_add(1),
-            Bound::Excluded(end) => *end,
-            Bound::Unbounded => self.len,
-        };
+        let Bounds { start, end } = bounds(range, self.len);
         if start > end || end > self.len {
             return Err(FileError::OutOfRange { start, end, len: self.len });
         }

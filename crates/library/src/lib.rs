@@ -46,6 +46,7 @@ pub use stats::Stats;
 mod allocator;
 mod arena;
 pub mod block;
+mod bounds;
 mod builder;
 mod caches;
 mod either;

@@ -2,9 +2,10 @@
 //! Pages of an arena that are in use.
 
 use crate::arena::{Arena, ArenaError};
+use crate::bounds::{Bounds, bounds};
 use crate::resident;
 use core::fmt::{self, Debug, Formatter};
-use core::ops::{Bound, Deref, DerefMut, RangeBounds};
+use core::ops::{Deref, DerefMut, RangeBounds};
 use core::ptr;
 use engine::{PAGE, Usage};
 
@@ -38,16 +39,7 @@ impl<'a> Pages<'a> {
 
     /// Address and length of a part, which is given in bytes and has whole pages.
     fn part(&self, range: impl RangeBounds<usize>) -> Result<(usize, usize), ArenaError> {
-        let start = match range.start_bound() {
-            Bound::Included(start) => *start,
-            Bound::Excluded(start) => start.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        let end = match range.end_bound() {
-            Bound::Included(end) => end.saturating_add(1),
-            Bound::Excluded(end) => *end,
-            Bound::Unbounded => self.len,
-        };
+        let Bounds { start, end } = bounds(range, self.len);
         if start > end || end > self.len {
             return Err(ArenaError::OutOfRange { start, end, len: self.len });
         }

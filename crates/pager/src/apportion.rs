@@ -7,7 +7,7 @@
 //! and Weihl, "Lottery Scheduling", 1994) with a min-funding revocation of sorts: who needs
 //! least gives first, down to its floor.
 //!
-//! Two things keep it calm. A process gives at most an eighth of what it uses at a time, so
+//! Two things keep it calm. A process gives at most a quarter of what it uses at a time, so
 //! that a moment's quiet does not cost it everything; and a difference of less than an
 //! eighth is left as it is.
 
@@ -20,8 +20,10 @@ pub const FIRST_NEED: u32 = MOST_NEED / 2;
 /// What a process needs at least that is short of memory for pages it has not had before.
 const NEED_TO_GROW: u32 = MOST_NEED / 10;
 
-/// A process gives one part in so many at a time, and keeps differences below that.
-const STEP: u64 = 8;
+/// A process gives one part in so many of what it uses at a time.
+const STEP: u64 = 4;
+/// A difference of one part in so many is left as it is.
+const CALM: u64 = 8;
 
 /// What a process that is not short is left above what it uses: one part in so many, and this.
 const ROOM_SHARE: u64 = 16;
@@ -146,8 +148,7 @@ fn calm(ideal: u64, claimant: &Claimant) -> u64 {
     }
     // What is not used costs nothing to give.
     let in_use = claimant.granted.min(claimant.most()).max(claimant.floor.min(claimant.granted));
-    let step = in_use - in_use / STEP;
-    if ideal >= step { in_use.max(ideal) } else { step.max(ideal) }
+    if ideal >= in_use - in_use / CALM { in_use.max(ideal) } else { ideal.max(in_use - in_use / STEP) }
 }
 
 #[cfg(test)]
@@ -175,7 +176,8 @@ mod tests {
                 if claimant.is_short {
                     claimant.granted += free.min(targets[index].saturating_sub(claimant.granted));
                 }
-                claimant.used = if claimant.is_short { claimant.granted } else { claimant.used.min(claimant.granted) };
+                claimant.used =
+                    if claimant.is_short { claimant.granted } else { claimant.used.min(claimant.granted) };
             }
         }
         claimants.iter().map(|claimant| claimant.granted / MIB).collect()
@@ -190,7 +192,12 @@ mod tests {
 
     #[test]
     fn equals_get_the_same_and_are_left_alone_then() {
-        let mut four = [claimant(188, 800, true), claimant(4, 800, true), claimant(4, 800, true), claimant(4, 800, true)];
+        let mut four = [
+            claimant(188, 800, true),
+            claimant(4, 800, true),
+            claimant(4, 800, true),
+            claimant(4, 800, true),
+        ];
         let got = settle(200, &mut four, 40);
         assert!(got.iter().all(|mib| (42..=57).contains(mib)), "{got:?}");
         let mut targets = [0; 4];
@@ -199,19 +206,20 @@ mod tests {
     }
 
     #[test]
-    fn the_hot_one_gets_nearly_everything_from_idle_ones_within_twenty_looks() {
-        let mut four = [claimant(64, 0, false), claimant(64, 0, false), claimant(64, 0, false), claimant(64, 900, true)];
-        let got = settle(256, &mut four, 20);
+    fn the_hot_one_gets_nearly_everything_from_idle_ones_within_ten_looks() {
+        let mut four =
+            [claimant(64, 0, false), claimant(64, 0, false), claimant(64, 0, false), claimant(64, 900, true)];
+        let got = settle(256, &mut four, 10);
         assert!(got[3] * 100 >= 256 * 85, "{got:?}");
         assert!(got[..3].iter().all(|mib| *mib >= 4), "a floor was passed: {got:?}");
     }
 
     #[test]
-    fn nobody_gives_more_than_an_eighth_of_what_it_uses_at_once() {
+    fn nobody_gives_more_than_a_quarter_of_what_it_uses_at_once() {
         let mut targets = [0; 2];
         let mut two = [claimant(160, 0, false), claimant(40, 900, true)];
         apportion(200 * MIB, &two, &mut targets);
-        assert_eq!(targets[0], 140 * MIB);
+        assert_eq!(targets[0], 120 * MIB);
         // What lies idle goes at once.
         two[0].used = 10 * MIB;
         apportion(200 * MIB, &two, &mut targets);

@@ -6,7 +6,7 @@
 //! single-threaded where that matters (fork(2), unshare(2), seccomp(2)), and shares
 //! neither its descriptors nor its signals. When either of the two leaves the address
 //! space, by ending or by execve(2), the kernel clears a word and wakes who waits for it
-//! (`CLONE_CHILD_CLEARTID`, set_tid_address(2)); that is how the other learns of it.
+//! (`CLONE_CHILD_CLEARTID`); that is how the other learns of it.
 
 use crate::maps::Reservation;
 use core::ffi::{c_int, c_long, c_void};
@@ -41,6 +41,8 @@ struct Start {
     argument: usize,
     stack_top: usize,
     flags: c_int,
+    /// Cleared when the companion leaves.
+    word: &'static AtomicU32,
     /// The companion's number, or what clone(2) said, negated.
     result: AtomicI32,
 }
@@ -50,10 +52,18 @@ struct Start {
 /// signal mask and name. It is nobody's child, so that no wait(2) meets it, and leads a
 /// session, so that no signal to a group of processes does. Returns only on failure.
 ///
+/// From its first instant the kernel clears `word`, and wakes who waits for it, when the new
+/// process leaves this address space by whatever means.
+///
 /// # Safety
 /// The caller is a thread that was made for this, has blocked all signals, has nothing
 /// to drop, and is not joined.
-pub unsafe fn continue_as_process(main: Main, argument: usize, files: Files) -> Errno {
+pub unsafe fn continue_as_process(
+    main: Main,
+    argument: usize,
+    files: Files,
+    word: &'static AtomicU32,
+) -> Errno {
     let stack = match Reservation::new(STACK + STACK_BETWEEN) {
         Ok(stack) => stack,
         Err(error) => return error,
@@ -64,6 +74,7 @@ pub unsafe fn continue_as_process(main: Main, argument: usize, files: Files) -> 
         argument,
         stack_top: stack.addr() + STACK,
         flags: libc::CLONE_VM | share,
+        word,
         result: AtomicI32::new(0),
     };
     let top = stack.addr() + stack.len();
@@ -96,9 +107,13 @@ extern "C" fn between(start: *mut c_void) -> c_int {
     unsafe {
         let start = &*start.cast::<Start>();
         let argument = core::ptr::from_ref(start).cast_mut().cast();
-        let companion = libc::clone(first, start.stack_top as *mut c_void, start.flags, argument);
-        let result = if companion < 0 { -last_error().raw_os_error() } else { companion };
-        start.result.store(result, Ordering::Release);
+        let stack = start.stack_top as *mut c_void;
+        let flags = start.flags | libc::CLONE_PARENT_SETTID | libc::CLONE_CHILD_CLEARTID;
+        // The kernel stores the number itself: this process may be killed right after.
+        let (result, word) = (start.result.as_ptr(), start.word.as_ptr());
+        if libc::clone(first, stack, flags, argument, result, core::ptr::null_mut::<c_void>(), word) < 0 {
+            start.result.store(-last_error().raw_os_error(), Ordering::Release);
+        }
     }
     0
 }
@@ -145,12 +160,6 @@ pub fn own_word() -> Option<&'static AtomicU32> {
     unsafe { if told == 0 { word.cast::<AtomicU32>().as_ref() } else { None } }
 }
 
-/// Has the kernel clear `word` when the calling thread leaves this address space.
-pub fn set_own_word(word: &'static AtomicU32) {
-    // SAFETY: the word lasts for ever.
-    unsafe { libc::syscall(libc::SYS_set_tid_address, core::ptr::from_ref(word)) };
-}
-
 /// Waits until one of `words`, three at most, is not, or no longer, what it is expected to
 /// be. May return early.
 ///
@@ -181,6 +190,12 @@ pub fn wake(word: &AtomicU32) {
     let address = core::ptr::from_ref(word);
     // SAFETY: the word is valid.
     unsafe { libc::syscall(libc::SYS_futex, address, libc::FUTEX_WAKE, c_int::MAX, 0, 0, 0) };
+}
+
+/// Sends SIGKILL by number; whether there was a process of that number.
+pub fn kill(pid: u32) -> bool {
+    // SAFETY: kill has no memory effects here.
+    i32::try_from(pid).is_ok_and(|pid| pid > 0 && unsafe { libc::kill(pid, libc::SIGKILL) } == 0)
 }
 
 /// A process that shares, or shared, this address space.

@@ -2,6 +2,7 @@
 //! Mappings and what is resident of them.
 
 use core::ffi::c_void;
+use core::ops::Deref;
 use core::ptr;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
@@ -10,25 +11,17 @@ use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 const PAGE: usize = 4096;
 
-/// Anonymous private memory of our own, resident where touched; unmapped on drop.
+/// A mapping of our own, unmapped on drop.
 #[derive(Debug)]
-pub struct Reservation {
+pub struct Mapping {
     addr: usize,
     len: usize,
 }
 
-impl Reservation {
-    /// `len` bytes, readable and writable.
-    ///
-    /// # Errors
-    /// What mmap(2) says.
-    pub fn new(len: usize) -> Result<Self, Errno> {
-        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-        // SAFETY: a new mapping at an address of the kernel's choice.
-        let addr = unsafe {
-            rustix::mm::mmap_anonymous(ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, flags)?
-        };
-        Ok(Self { addr: addr as usize, len })
+impl Mapping {
+    /// `len` bytes that mmap(2) has just mapped at `addr`, for nobody else.
+    pub(crate) fn new(addr: *mut c_void, len: usize) -> Self {
+        Self { addr: addr as usize, len }
     }
 
     /// Where it begins.
@@ -44,6 +37,40 @@ impl Reservation {
     /// Never: a mapping has at least a page.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and nobody borrows from it.
+        let _ = unsafe { rustix::mm::munmap(self.addr as *mut c_void, self.len) };
+    }
+}
+
+/// Anonymous private memory of our own, resident where touched.
+#[derive(Debug)]
+pub struct Reservation(Mapping);
+
+impl Deref for Reservation {
+    type Target = Mapping;
+
+    fn deref(&self) -> &Mapping {
+        &self.0
+    }
+}
+
+impl Reservation {
+    /// `len` bytes, readable and writable.
+    ///
+    /// # Errors
+    /// What mmap(2) says.
+    pub fn new(len: usize) -> Result<Self, Errno> {
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let addr = unsafe {
+            rustix::mm::mmap_anonymous(ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, flags)?
+        };
+        Ok(Self(Mapping::new(addr, len)))
     }
 
     /// Keeps it out of forked children.
@@ -76,13 +103,6 @@ impl Reservation {
     /// What madvise(2) says.
     pub fn no_huge_pages(&self) -> Result<(), Errno> {
         no_huge_pages(self.addr, self.len)
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours and nobody borrows from it.
-        let _ = unsafe { rustix::mm::munmap(self.addr as *mut c_void, self.len) };
     }
 }
 

@@ -1,18 +1,25 @@
 #![expect(unsafe_code, reason = "maps memory that forked children share")]
 //! Memory that a process shares with its forked children.
 
+use crate::maps::Mapping;
+use core::ops::Deref;
 use core::sync::atomic::AtomicU64;
 use rustix::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap};
 
-/// Memory that forked children share, zero at first, resident where touched. Unmapped on
-/// drop; there for as long as anybody has it mapped.
+/// Memory that forked children share, zero at first, resident where touched. There for as
+/// long as anybody has it mapped.
 #[derive(Debug)]
-pub struct SharedMemory {
-    addr: usize,
-    len: usize,
+pub struct SharedMemory(Mapping);
+
+impl Deref for SharedMemory {
+    type Target = Mapping;
+
+    fn deref(&self) -> &Mapping {
+        &self.0
+    }
 }
 
 impl SharedMemory {
@@ -27,22 +34,7 @@ impl SharedMemory {
         let rights = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice.
         let addr = unsafe { mmap(core::ptr::null_mut(), len, rights, MapFlags::SHARED, &file, 0)? };
-        Ok(Self { addr: addr as usize, len })
-    }
-
-    /// Where it begins.
-    pub fn addr(&self) -> usize {
-        self.addr
-    }
-
-    /// Its bytes.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Never: a mapping has at least a page.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
+        Ok(Self(Mapping::new(addr, len)))
     }
 
     /// Drops whole pages for everybody; they read as zeros from then on.
@@ -53,16 +45,13 @@ impl SharedMemory {
     /// # Panics
     /// If they do not lie inside.
     pub fn forget(&self, offset: usize, len: usize) -> Result<(), Errno> {
-        assert!(offset.checked_add(len).is_some_and(|end| end <= self.len), "{offset}+{len} of {}", self.len);
+        assert!(
+            offset.checked_add(len).is_some_and(|end| end <= self.len()),
+            "{offset}+{len} of {}",
+            self.len()
+        );
         // SAFETY: inside this mapping, whose users ask for it.
-        unsafe { madvise((self.addr + offset) as *mut _, len, Advice::LinuxRemove) }
-    }
-}
-
-impl Drop for SharedMemory {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours and nobody borrows from it.
-        let _ = unsafe { munmap(self.addr as *mut _, self.len) };
+        unsafe { madvise((self.addr() + offset) as *mut _, len, Advice::LinuxRemove) }
     }
 }
 
@@ -75,7 +64,7 @@ pub fn words(count: usize) -> Result<&'static [AtomicU64], Errno> {
     let memory = core::mem::ManuallyDrop::new(SharedMemory::new(len)?);
     // SAFETY: the mapping is page-aligned, as long as the words and never unmapped; every bit
     // pattern is a word, and others may write at any time, which atomic words allow.
-    Ok(unsafe { core::slice::from_raw_parts(memory.addr as *const AtomicU64, count) })
+    Ok(unsafe { core::slice::from_raw_parts(memory.addr() as *const AtomicU64, count) })
 }
 
 #[cfg(test)]

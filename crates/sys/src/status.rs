@@ -209,6 +209,8 @@ record! {
     trace_dropped,
     /// When the process started, in clock ticks since the machine did (proc(5), `starttime`).
     start_ticks,
+    /// The process that is its pager; 0 before there is one, or if that is a thread.
+    pager_pid,
     /// When paging began, in nanoseconds of the monotonic clock; 0 before.
     paging_since_ns,
     /// When the numbers were last written, in nanoseconds of the monotonic clock.

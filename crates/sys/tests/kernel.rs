@@ -7,6 +7,7 @@
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::env;
+use std::os::fd::AsFd;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
@@ -113,22 +114,44 @@ fn stopped(pages: usize, stop: Stop) -> Transfer {
 /// A forked child that lives, without touching anything, until this is dropped.
 struct Child {
     pid: libc::pid_t,
-    _ends_it: rustix::fd::OwnedFd,
+    _ends_it: Option<rustix::fd::OwnedFd>,
 }
 
 impl Child {
     fn fork() -> Self {
         let (stay, ends_it) = rustix::pipe::pipe().unwrap();
-        // SAFETY: the child makes system calls only.
+        Self::that(Some(ends_it), || {
+            let _ = rustix::io::read(&stay, &mut [0]);
+            0
+        })
+    }
+
+    /// Ends with what `work` says, which must need no lock.
+    fn that(ends_it: Option<rustix::fd::OwnedFd>, work: impl FnOnce() -> u8) -> Self {
+        // SAFETY: the child makes system calls, and allocates, which it may with glibc.
         let pid = unsafe { libc::fork() };
         assert!(pid >= 0, "fork failed");
         if pid == 0 {
             drop(ends_it);
-            let _ = rustix::io::read(&stay, &mut [0]);
+            let status = work();
             // SAFETY: leaves without running anything of the parent's.
-            unsafe { libc::_exit(0) }
+            unsafe { libc::_exit(status.into()) }
         }
         Self { pid, _ends_it: ends_it }
+    }
+
+    /// How it ended, if it does within `patience`.
+    fn status(&self, patience: Duration) -> Option<i32> {
+        let start = Instant::now();
+        let mut status = 0;
+        // SAFETY: the kernel fills `status`; what is asked for is left to be waited for.
+        while unsafe { libc::waitpid(self.pid, &raw mut status, libc::WNOHANG) } == 0 {
+            if start.elapsed() > patience {
+                return None;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Some(libc::WEXITSTATUS(status))
     }
 }
 
@@ -229,6 +252,31 @@ fn a_page_shared_by_fork_is_busy_until_it_is_written() {
     assert_eq!(evict(), whole(1));
     assert_eq!(peek(pool.addr()), 5);
     drop(child);
+}
+
+#[test]
+fn what_is_absent_reads_as_zeros_without_its_userfaultfd_unless_that_is_kept_open() {
+    if open(Features::empty()).is_none() {
+        return;
+    }
+    let _alone = alone_in_forking();
+    let touch = |kept: bool| {
+        Child::that(None, || {
+            let (Some(uffd), memory) = (open(Features::empty()), memory(1)) else { return 2 };
+            // SAFETY: the memory is this test's own.
+            unsafe { uffd.register(memory.addr(), PAGE, Register::Missing).unwrap() };
+            if kept {
+                sys::anchor::keep_open(&[uffd.as_fd()]).unwrap();
+            }
+            // All descriptors go, as if their process had been killed.
+            // SAFETY: nothing is used of them any more.
+            unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+            std::mem::forget(uffd);
+            u8::from(peek(memory.addr()) != 0)
+        })
+    };
+    assert_eq!(touch(false).status(LONG), Some(0), "a page without its userfaultfd is not zeros");
+    assert_eq!(touch(true).status(Duration::from_millis(300)), None, "a page was read that nobody served");
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! Miss-ratio curves.
 
 use super::canvas::{COLOURS, FAINT, FONT, INK, Picture, Unit, bytes, text};
+use super::chart;
 use plotters::coord::Shift;
 use plotters::drawing::DrawingArea;
 use plotters::element::{PathElement, Rectangle, Text};
-use plotters::prelude::{
-    ChartBuilder, Color, DrawingBackend, IntoFont, LineSeries, SeriesLabelPosition, TRANSPARENT, WHITE,
-};
+use plotters::prelude::{Color, DrawingBackend, IntoFont, WHITE};
 use plotters::series::DashedLineSeries;
 
 /// One curve: bytes of memory, and the miss ratio with them.
@@ -93,32 +92,19 @@ impl Picture for Curves {
         let high = top * 1.34;
         let unit = Unit::up_to(self.end);
         let end = self.end / unit.bytes;
-        let mut chart = ChartBuilder::on(on)
-            .caption(&self.title, (FONT, 19).into_font().color(&INK))
-            .margin(14)
-            .margin_right(30)
-            .x_label_area_size(48)
-            .y_label_area_size(62)
-            .build_cartesian_2d(0.0..end, 0.0..high)
-            .map_err(text)?;
+        let mut chart = chart::chart(on, Some(&self.title), (48, 62), (end, high))?;
         if let Some(from) = self.valid_from {
             let shade = FAINT.mix(0.5).filled();
             let rectangle = Rectangle::new([(0.0, 0.0), (from.min(self.end) / unit.bytes, high)], shade);
             chart.draw_series([rectangle]).map_err(text)?;
         }
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(FAINT)
-            .axis_style(INK)
+        chart::mesh(&mut chart)
             .x_label_formatter(&|at| unit.label(*at))
             .y_label_formatter(&|ratio| {
                 if *ratio > 1.001 { String::new() } else { format!("{:.0} %", ratio * 100.0) }
             })
             .x_desc("memory")
             .y_desc("references that miss")
-            .label_style((FONT, 14).into_font().color(&INK))
             .draw()
             .map_err(text)?;
         let floor = [(0.0, self.floor), (end, self.floor)];
@@ -129,14 +115,8 @@ impl Picture for Curves {
             .legend(|(x, y)| PathElement::new([(x, y), (x + 8, y)], INK.mix(0.7).stroke_width(1)));
         for (index, line) in self.lines.iter().enumerate() {
             let colour = COLOURS[index % COLOURS.len()];
-            chart
-                .draw_series(LineSeries::new(
-                    drawn(line, self.end).into_iter().map(|(at, ratio)| (at / unit.bytes, ratio)),
-                    colour.stroke_width(2),
-                ))
-                .map_err(text)?
-                .label(&line.name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(3)));
+            let points = drawn(line, self.end).into_iter().map(|(at, ratio)| (at / unit.bytes, ratio));
+            chart::line(&mut chart, &line.name, colour, points)?;
         }
         for (index, mark) in self.marks.iter().enumerate() {
             let at = mark.at / unit.bytes;
@@ -157,16 +137,7 @@ impl Picture for Curves {
                 chart.draw_series([Text::new(words, place, style.clone())]).map_err(text)?;
             }
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
-            .margin(12)
-            .background_style(WHITE.mix(0.85))
-            .border_style(FAINT)
-            .label_font((FONT, 14).into_font().color(&INK))
-            .draw()
-            .map_err(text)?;
-        Ok(())
+        chart::legend(&mut chart, 12)
     }
 }
 

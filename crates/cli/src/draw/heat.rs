@@ -1,10 +1,11 @@
 //! Which addresses were touched when.
 
 use super::canvas::{FONT, INK, Picture, Unit, text};
+use super::chart;
 use plotters::coord::Shift;
 use plotters::drawing::DrawingArea;
 use plotters::element::Rectangle;
-use plotters::prelude::{ChartBuilder, Color, DrawingBackend, IntoFont, RGBColor, WHITE};
+use plotters::prelude::{Color, DrawingBackend, IntoFont, RGBColor, WHITE};
 
 /// Touches by time and address.
 #[derive(Clone, Debug)]
@@ -45,14 +46,7 @@ impl Picture for Heat {
         let seconds = self.seconds.max(1e-3);
         let unit = Unit::up_to(self.bytes);
         let high = self.bytes.max(1.0) / unit.bytes;
-        let mut chart = ChartBuilder::on(on)
-            .caption(&self.title, (FONT, 19).into_font().color(&INK))
-            .margin(14)
-            .margin_right(30)
-            .x_label_area_size(44)
-            .y_label_area_size(76)
-            .build_cartesian_2d(0.0..seconds, 0.0..high)
-            .map_err(text)?;
+        let mut chart = chart::chart(on, Some(&self.title), (44, 76), (seconds, high))?;
         chart
             .configure_mesh()
             .disable_mesh()

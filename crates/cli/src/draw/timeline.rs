@@ -1,13 +1,11 @@
 //! Numbers over time, one below the other.
 
-use super::canvas::{COLOURS, FAINT, FONT, INK, Picture, Unit, text};
+use super::canvas::{COLOURS, Picture, Unit, text};
+use super::chart;
 use plotters::coord::Shift;
 use plotters::drawing::DrawingArea;
 use plotters::element::PathElement;
-use plotters::prelude::{
-    AreaSeries, ChartBuilder, Color, DrawingBackend, IntoFont, LineSeries, SeriesLabelPosition, TRANSPARENT,
-    WHITE,
-};
+use plotters::prelude::{AreaSeries, Color, DrawingBackend, WHITE};
 
 /// A number over time.
 #[derive(Clone, Debug)]
@@ -50,25 +48,12 @@ impl Picture for Timeline {
             series.points.iter().map(|(at, value)| (*at, value / unit.bytes)).collect::<Vec<_>>()
         };
         let top = (highest(&stacked) / unit.bytes).max(1.0) * 1.4;
-        let mut chart = ChartBuilder::on(&above)
-            .caption(&self.title, (FONT, 19).into_font().color(&INK))
-            .margin(14)
-            .margin_right(30)
-            .x_label_area_size(10)
-            .y_label_area_size(76)
-            .build_cartesian_2d(0.0..seconds, 0.0..top)
-            .map_err(text)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(FAINT)
-            .axis_style(INK)
+        let mut chart = chart::chart(&above, Some(&self.title), (10, 76), (seconds, top))?;
+        chart::mesh(&mut chart)
             .x_labels(0)
             .y_labels(6)
             .y_label_formatter(&|value| unit.label(*value))
             .y_desc("paged memory")
-            .label_style((FONT, 14).into_font().color(&INK))
             .draw()
             .map_err(text)?;
         // The highest first: those below cover it.
@@ -83,59 +68,22 @@ impl Picture for Timeline {
                     PathElement::new([(x, y), (x + 18, y)], colour.mix(0.7).stroke_width(8))
                 });
         }
-        labels(&mut chart)?;
+        chart::legend(&mut chart, 8)?;
         let top = highest(&self.rates).max(1.0) * 1.25;
-        let mut chart = ChartBuilder::on(&below)
-            .margin(14)
-            .margin_right(30)
-            .x_label_area_size(44)
-            .y_label_area_size(76)
-            .build_cartesian_2d(0.0..seconds, 0.0..top)
-            .map_err(text)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(FAINT)
-            .axis_style(INK)
+        let mut chart = chart::chart(&below, None, (44, 76), (seconds, top))?;
+        chart::mesh(&mut chart)
             .y_labels(5)
             .x_label_formatter(&|at| format!("{at:.1} s"))
             .y_label_formatter(&|rate| crate::size::grouped(*rate as u64))
             .y_desc("faults a second")
-            .label_style((FONT, 14).into_font().color(&INK))
             .draw()
             .map_err(text)?;
         for (index, series) in self.rates.iter().enumerate() {
             let colour = COLOURS[(index + 3) % COLOURS.len()];
-            chart
-                .draw_series(LineSeries::new(series.points.iter().copied(), colour.stroke_width(2)))
-                .map_err(text)?
-                .label(&series.name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(3)));
+            chart::line(&mut chart, &series.name, colour, series.points.iter().copied())?;
         }
-        labels(&mut chart)
+        chart::legend(&mut chart, 8)
     }
-}
-
-type Chart<'a, 'b, B> = plotters::chart::ChartContext<
-    'a,
-    B,
-    plotters::coord::cartesian::Cartesian2d<
-        plotters::coord::types::RangedCoordf64,
-        plotters::coord::types::RangedCoordf64,
-    >,
->;
-
-fn labels<'a, 'b, B: DrawingBackend + 'a>(chart: &mut Chart<'a, 'b, B>) -> Result<(), String> {
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .margin(8)
-        .background_style(WHITE.mix(0.85))
-        .border_style(FAINT)
-        .label_font((FONT, 14).into_font().color(&INK))
-        .draw()
-        .map_err(text)
 }
 
 /// Each with those before it added; all have values at the same times.

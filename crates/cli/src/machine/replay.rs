@@ -5,7 +5,7 @@ use crate::progress::{Progress, Unit};
 use crate::size::grouped;
 use crate::trouble::Trouble;
 use ::machine::replay::{Format, MOST_FRAMES, Row, Trace, grid_telling};
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use pager::PolicyKind;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -57,14 +57,14 @@ enum TraceFormat {
 
 /// What `outcore machine replay` was asked for.
 #[derive(Args, Debug)]
-#[command(long_about = REPLAY_LONG_ABOUT, after_long_help = REPLAY_EXAMPLES, after_help = "More, with examples: outcore machine help replay")]
+#[command(long_about = REPLAY_LONG_ABOUT, after_long_help = REPLAY_EXAMPLES, after_help = "More, with examples: outcore machine help replay", group(ArgGroup::new("input").required(true)))]
 pub(crate) struct ReplayOptions {
     /// A trace, as 'outcore run --trace' writes; - for standard input
     ///
     /// Without --frames the run is decided again: by the live pager's own policy, with the frames that the
     /// process had, at the pace at which its pager worked. Of the trace only that and what the program did
     /// is looked at: not how its touches were resolved, nor which pages were evicted.
-    #[arg(value_name = "TRACE", required_unless_present = "pages", conflicts_with_all = ["pages", "format"])]
+    #[arg(value_name = "TRACE", group = "input", conflicts_with = "format")]
     trace: Option<PathBuf>,
 
     /// The process whose touches are replayed, if there are several [default: the one with the most]
@@ -72,7 +72,7 @@ pub(crate) struct ReplayOptions {
     pid: Option<u32>,
 
     /// Page numbers, in the order of reference; - for standard input
-    #[arg(long, value_name = "FILE", requires = "frames")]
+    #[arg(long, value_name = "FILE", group = "input", requires = "frames")]
     pages: Option<PathBuf>,
 
     /// Frames of memory: one number, or several

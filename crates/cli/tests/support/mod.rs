@@ -17,7 +17,8 @@ impl Paged {
     /// What `output` and the report in the file at `report` say.
     pub(crate) fn of(output: Output, report: &Path) -> Self {
         let stderr = text(&output.stderr);
-        let report = fs::read_to_string(report).unwrap_or_else(|error| panic!("no report ({error}): {stderr}"));
+        let report =
+            fs::read_to_string(report).unwrap_or_else(|error| panic!("no report ({error}): {stderr}"));
         Self {
             status: output.status.code(),
             stdout: output.stdout,
