@@ -169,12 +169,12 @@ mod tests {
             for (claimant, target) in claimants.iter_mut().zip(&targets) {
                 claimant.granted = claimant.granted.min(*target);
             }
-            for index in 0..claimants.len() {
+            for (index, target) in targets.iter().enumerate() {
                 let granted: u64 = claimants.iter().map(|claimant| claimant.granted).sum();
                 let free = (budget * MIB).saturating_sub(granted);
                 let claimant = &mut claimants[index];
                 if claimant.is_short {
-                    claimant.granted += free.min(targets[index].saturating_sub(claimant.granted));
+                    claimant.granted += free.min(target.saturating_sub(claimant.granted));
                 }
                 claimant.used =
                     if claimant.is_short { claimant.granted } else { claimant.used.min(claimant.granted) };
