@@ -7,6 +7,7 @@ mod mmap;
 mod plot;
 mod replay;
 mod results;
+mod tree;
 
 use clap::{Args, Subcommand};
 use contender::{Contender, Programs};
@@ -42,6 +43,8 @@ pub(crate) enum Bench {
     Malloc(malloc::Options),
     /// A mapped file against the kernel's mmap of it, in the same memory
     Mmap(mmap::Options),
+    /// Processes that share one budget against the kernel's swap
+    Tree(tree::Options),
     /// What a call of the handle heap costs for a block in memory
     Handles,
 }
@@ -82,6 +85,7 @@ pub(crate) fn run(bench: &Bench) -> ExitCode {
         Bench::Replay(options) => replay::replay(options),
         Bench::Malloc(options) => malloc::malloc(options),
         Bench::Mmap(options) => mmap::mmap(options),
+        Bench::Tree(options) => tree::tree(options),
         Bench::Handles => handles(),
     };
     match done {
