@@ -7,6 +7,7 @@ mod mmap;
 mod plot;
 mod replay;
 mod results;
+mod tree;
 mod watching;
 
 use clap::{Args, Subcommand};
@@ -45,6 +46,8 @@ pub(crate) enum Bench {
     Mmap(mmap::Options),
     /// What counters and traces cost the swap bench
     Watching(watching::Options),
+    /// Processes that share one budget against the kernel's swap
+    Tree(tree::Options),
     /// What a call of the handle heap costs for a block in memory
     Handles,
 }
@@ -86,6 +89,7 @@ pub(crate) fn run(bench: &Bench) -> ExitCode {
         Bench::Malloc(options) => malloc::malloc(options),
         Bench::Mmap(options) => mmap::mmap(options),
         Bench::Watching(options) => watching::watching(options),
+        Bench::Tree(options) => tree::tree(options),
         Bench::Handles => handles(),
     };
     match done {

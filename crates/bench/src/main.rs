@@ -12,6 +12,7 @@ mod phase;
 mod sort;
 mod sparse;
 mod swap;
+mod tree;
 
 use clap::{Parser, Subcommand};
 use measure::{memory, numbers};
@@ -65,6 +66,8 @@ enum Program {
         #[arg(long, default_value_t = 50_000)]
         touches: usize,
     },
+    /// Processes that share one budget
+    Tree(tree::Options),
     /// What malloc and free cost
     Malloc(malloc::Options),
     /// Use a file that is larger than memory by a map of it
@@ -94,6 +97,7 @@ fn main() -> ExitCode {
             cold::run(mib, touches);
             Ok(())
         }
+        Program::Tree(options) => tree::run(&options).map_err(std::io::Error::other),
         Program::Malloc(options) => {
             malloc::run(&options);
             Ok(())

@@ -38,6 +38,8 @@ pub(crate) enum Verb {
     Mrc(crate::mrc::Options),
     /// Print the numbers of processes that run under outcore
     Stat(crate::stat::Options),
+    /// Give a run more or less RAM while it runs
+    Set(crate::set::Options),
     /// Watch them live
     Top(crate::top::Options),
     /// Offer their numbers to Prometheus
@@ -65,8 +67,8 @@ The program's heap (malloc and large anonymous mappings) may grow far beyond --r
 kept in a store on disk and comes back when it is touched. Nothing is paged, and nothing costs time, until \
 the budget is reached. Neither root nor a change to the program is needed.
 
-Code, thread stacks, and mappings of up to 64 KiB are not paged and come on top of the budget. Programs \
-that the program starts have a budget of --ram each. Static and setuid programs cannot be run this way.";
+Code, thread stacks, and mappings of up to 64 KiB are not paged and come on top of the budget. All processes \
+that the program starts share it: who waits most for its pages gets most of it. Static and setuid programs cannot be run this way.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -97,8 +99,8 @@ pub(crate) struct RunOptions {
     /// RAM for the program's heap: a size (256M), a percentage (25%), or auto
     ///
     /// A percentage is of the control group's memory limit, or else of the machine's RAM. `auto` is what
-    /// the control group or the machine leaves now, minus a tenth of it and at least 64 MiB. The smallest
-    /// that works is 16M.
+    /// the control group or the machine leaves, minus a tenth of it and at least 64 MiB, and follows that
+    /// while the program runs. The smallest that works is 16M. See 'outcore set' for changing it later.
     #[arg(long, value_name = "SIZE|PERCENT|auto", default_value = "auto", allow_hyphen_values = true)]
     pub(crate) ram: String,
 

@@ -29,7 +29,7 @@ enum Ram {
 pub(crate) fn resolve(text: &str, memory: &Memory) -> Result<u64, Trouble> {
     let ram = read(text)?;
     let bytes = match ram {
-        Ram::Auto => automatic(memory),
+        Ram::Auto => automatic(memory, 0),
         Ram::Percent(percent) => (memory.whole() as f64 * percent / 100.0) as u64,
         Ram::Bytes(bytes) => bytes,
     };
@@ -54,10 +54,11 @@ pub(crate) fn resolve(text: &str, memory: &Memory) -> Result<u64, Trouble> {
     }))
 }
 
-/// What is left, minus a tenth and at least [`MARGIN_BYTES`] for what is not
-/// heap: the program's code, its stacks, file cache, and its neighbours.
-fn automatic(memory: &Memory) -> u64 {
-    let left = memory.left();
+/// What is left beside the `held` bytes of the program itself, with these, minus a tenth and at
+/// least [`MARGIN_BYTES`] for what is not heap: the program's code, its stacks, file cache,
+/// and its neighbours.
+pub(crate) fn automatic(memory: &Memory, held: u64) -> u64 {
+    let left = memory.left().saturating_add(held);
     left.saturating_sub(MARGIN_BYTES.max(left / 10))
 }
 
@@ -76,6 +77,11 @@ fn read(text: &str) -> Result<Ram, Trouble> {
         Ok(value) if plain && value > 0.0 && value <= 100.0 => Ok(Ram::Percent(value)),
         _ => Err(Trouble::own(format!("--ram {text} is not a percentage between 0% and 100%, such as 25%"))),
     }
+}
+
+/// Whether `--ram` says that the budget is to follow what there is.
+pub(crate) fn is_automatic(text: &str) -> bool {
+    text == "auto"
 }
 
 /// What to warn of before starting with `budget` bytes: none if they are there.

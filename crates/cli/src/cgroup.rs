@@ -3,7 +3,8 @@
 //! A limit anywhere up the hierarchy binds, so every level is read, from the
 //! process's own group to the root of the mount.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// One group that limits memory.
@@ -48,6 +49,24 @@ const UNLIMITED: u64 = 1 << 60;
 pub(crate) fn limits() -> Vec<Level> {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     limits_of(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"))
+}
+
+/// What tells when memory is short for this process: its group's pressure, else the machine's; none
+/// where the kernel has no such (PSI).
+pub(crate) fn pressure() -> Option<File> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let own = mounts
+        .lines()
+        .filter_map(Mount::parse)
+        .filter(|mount| mount.files.usage == V2.usage)
+        .find_map(|mount| Some(mount.directory(mount.group(&groups)?).join("memory.pressure")));
+    own.into_iter().chain([PathBuf::from("/proc/pressure/memory")]).find_map(|path| {
+        let mut file = File::options().read(true).write(true).open(path).ok()?;
+        // A tenth of two seconds, the shortest window that is open to everybody.
+        file.write_all(b"some 200000 2000000").ok()?;
+        Some(file)
+    })
 }
 
 /// [`limits`], of the group and the mounts in the two texts.

@@ -3,12 +3,14 @@
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::Errno;
+use std::fs::File;
 use std::mem::{MaybeUninit, size_of};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 use sys::status::StatusPage;
 
 /// Signals that the supervisor passes on to the program.
@@ -217,6 +219,29 @@ pub(crate) fn spawn_without_signals<T: Send + 'static>(
         let thread = std::thread::Builder::new().spawn(work);
         libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), null_mut());
         thread
+    }
+}
+
+/// How a wait for memory pressure ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// Memory is short.
+    Pressure,
+    /// The time is over.
+    Nothing,
+    /// The kernel does not tell (any more).
+    Failed,
+}
+
+/// Waits for at most `patience` for what `pressure`, a file that was told of what to tell, tells.
+pub(crate) fn wait_for_pressure(pressure: &File, patience: Duration) -> Waited {
+    let mut entry = libc::pollfd { fd: pressure.as_raw_fd(), events: libc::POLLPRI, revents: 0 };
+    // SAFETY: one entry, as said.
+    let ready = unsafe { libc::poll(&raw mut entry, 1, patience.as_millis() as libc::c_int) };
+    match ready {
+        0 => Waited::Nothing,
+        1 if entry.revents & libc::POLLERR == 0 => Waited::Pressure,
+        _ => Waited::Failed,
     }
 }
 

@@ -15,10 +15,12 @@ mod cgroup;
 mod doctor;
 mod draw;
 mod elf;
+mod follow;
 #[cfg(test)]
 mod golden;
 mod image;
 mod kernel;
+mod ledger;
 mod library;
 mod machine;
 mod memory;
@@ -34,6 +36,7 @@ mod report_page;
 mod room;
 mod run;
 mod runs;
+mod set;
 mod size;
 mod stat;
 mod status;
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Ok(args::Verb::Run(options)) => run::run(&options),
         Ok(args::Verb::Doctor(options)) => doctor::doctor(&options),
         Ok(args::Verb::Stat(options)) => stat::stat(&options),
+        Ok(args::Verb::Set(options)) => set::set(&options),
         Ok(args::Verb::Top(options)) => top::top(&options),
         Ok(args::Verb::Metrics(options)) => metrics::metrics(&options),
         Ok(args::Verb::Report(options)) => report_page::report(&options),

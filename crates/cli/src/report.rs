@@ -41,7 +41,7 @@ pub(crate) enum Report {
 pub(crate) struct Run<'a> {
     /// The program as it was named.
     pub(crate) program: &'a Path,
-    /// The budget of each of its processes.
+    /// The budget of all its processes together.
     pub(crate) budget_bytes: u64,
     /// What the kernel says about it.
     pub(crate) outcome: &'a Outcome,
@@ -130,7 +130,7 @@ fn text(run: &Run<'_>, store: &Place) -> String {
     };
     describe(&mut text, run, processes.main, store);
     if !processes.others.is_empty() {
-        others(&mut text, run, &processes.others);
+        others(&mut text, &processes.others);
     }
     if run.status.unreported() > 0 {
         let _ = writeln!(text, "  {} more programs found no room in this report", run.status.unreported());
@@ -212,14 +212,14 @@ fn store_words(store: &Place) -> String {
 }
 
 /// The line about the programs that the program started, or was before an exec.
-fn others(text: &mut String, run: &Run<'_>, records: &[&Record]) {
+fn others(text: &mut String, records: &[&Record]) {
     let sum = |number: fn(&Record) -> &AtomicU64| -> u64 {
         records.iter().map(|record| number(record).load(Relaxed)).sum()
     };
     let largest = records.iter().map(|record| record.peak_heap_bytes.load(Relaxed)).max().unwrap_or(0);
     let count = records.len();
-    let plural = if count == 1 { "program ran, with a budget" } else { "programs ran, each with a budget" };
-    let _ = write!(text, "  {count} more {plural} of its own of {}: ", shown(run.budget_bytes));
+    let plural = if count == 1 { "process" } else { "processes" };
+    let _ = write!(text, "  {count} more {plural} shared that RAM: ");
     let written = sum(|record| &record.swap_outs);
     let _ = if written == 0 {
         writeln!(text, "nothing of that was paged")

@@ -1,6 +1,7 @@
 //! `outcore run`.
 
 use crate::args::{RunOptions, Switch, word};
+use crate::ledger::Ledger;
 use crate::library::Library;
 use crate::memory::Memory;
 use crate::place::Place;
@@ -8,12 +9,13 @@ use crate::recording::Recording;
 use crate::report::{Report, Run};
 use crate::status::Status;
 use crate::trouble::{Trouble, say};
-use crate::{budget, library, offer, place, program, room, supervise};
+use crate::{budget, follow, library, offer, place, program, room, supervise};
 use std::env;
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// What a run was given, worked out and checked.
@@ -58,19 +60,27 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Trouble> {
     let report = Report::open(&options.report)?;
     let library = library::place()?;
     let status = Status::create()?;
+    let ledger = Ledger::create(settings.ram_bytes)?;
     let recording = Recording::start(options, &settings.for_trace(name), &status)?;
     let mut command = Command::new(&file);
     command.arg0(name).args(arguments);
     tell(&mut command, options, &settings, &library, &status);
+    command.env("OUTCORE_LEDGER", ledger.path());
     if let Some(recording) = &recording {
         recording.tell(&mut command, options);
     }
+    let runs = Arc::new(());
+    if budget::is_automatic(&options.ram) {
+        follow::follow(ledger.ledger(), Arc::downgrade(&runs));
+    }
     let outcome = supervise::supervise(&mut command, status.watcher());
+    drop(runs);
+    ledger.dismiss();
     let traced = recording.map(Recording::finish);
     let outcome = outcome?;
     let run = Run {
         program: Path::new(name),
-        budget_bytes: settings.ram_bytes,
+        budget_bytes: ledger.ledger().budget(),
         outcome: &outcome,
         status: &status,
     };

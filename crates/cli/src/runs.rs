@@ -9,12 +9,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use sys::histogram::Histogram;
+use sys::ledger::Ledger;
 use sys::status::{
     MAGIC, MAGIC_OF_ANY_VERSION, MAX_FAMILIES, MAX_PARTS, PartKind, Phase, Record, StatusPage, start_ticks,
 };
 
 /// The name that a status page has as a descriptor.
 const PAGE_NAME: &str = "/memfd:outcore-status";
+
+/// And the ledger.
+const LEDGER_NAME: &str = "/memfd:outcore-ledger";
 
 /// A process that is busy draws its map while somebody looks, an idle one when it has rested.
 const MAP_PATIENCE: Duration = Duration::from_millis(500);
@@ -107,8 +111,21 @@ fn comm(pid: u32) -> Option<String> {
     Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned())
 }
 
+/// The ledger of `supervisor`, if it has one of this version.
+pub(crate) fn ledger_of(supervisor: u32) -> Option<&'static Ledger> {
+    Ledger::open(&shared_memory(supervisor, LEDGER_NAME).ok()??)
+}
+
 /// The status page of `supervisor`, if it has one.
 fn open(supervisor: u32) -> Result<Option<&'static StatusPage>, Closed> {
+    match shared_memory(supervisor, PAGE_NAME)? {
+        Some(path) => open_page(supervisor, &path),
+        None => Ok(None),
+    }
+}
+
+/// Where `supervisor` has shared memory of this name, if it has any.
+fn shared_memory(supervisor: u32, name: &str) -> Result<Option<PathBuf>, Closed> {
     let entries = match fs::read_dir(format!("/proc/{supervisor}/fd")) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
@@ -120,9 +137,8 @@ fn open(supervisor: u32) -> Result<Option<&'static StatusPage>, Closed> {
     };
     for entry in entries.flatten() {
         let path = entry.path();
-        let is_page = fs::read_link(&path).is_ok_and(|to| to.to_string_lossy().starts_with(PAGE_NAME));
-        if is_page {
-            return open_page(supervisor, &path);
+        if fs::read_link(&path).is_ok_and(|to| to.to_string_lossy().starts_with(name)) {
+            return Ok(Some(path));
         }
     }
     Ok(None)

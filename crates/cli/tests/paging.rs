@@ -1,6 +1,7 @@
 //! Real programs in a quarter of the memory that they need: the output is that of a
 //! run without Outcore, pages really went to the store, and the budget was kept.
 
+#[expect(dead_code, reason = "what the other tests use of it")]
 mod support;
 
 use std::fs;

@@ -10,6 +10,7 @@ use crate::settings::Scope;
 use crate::shared::Members;
 use crate::stacks::Stacks;
 use crate::steer::Steering;
+use crate::tree::Tree;
 use crate::unused::Knows;
 use crate::voice::Voice;
 use crate::wait::Demand;
@@ -106,6 +107,10 @@ pub(crate) struct Live {
     pub(crate) device: Option<OwnedFd>,
     /// Written to when the program has no use for its pager any more.
     pub(crate) dismissal: OwnedFd,
+    /// Written to when the ledger should be looked at; none in an instance.
+    pub(crate) nudge: Option<OwnedFd>,
+    /// The process's part of its tree's budget.
+    pub(crate) tree: Option<Tree>,
     pub(crate) statm: Statm,
     pub(crate) pagemap: Pagemap,
     pub(crate) limits: Limits,
@@ -218,7 +223,7 @@ impl Live {
         let memory = self.store.heir();
         let Self { pool, digester, .. } = self;
         forget((self.arena, self.pool_side, self.bell, self.store, self.assistant, self.steering));
-        forget((self.proc, self.device, self.dismissal, self.statm, self.pagemap));
+        forget((self.proc, self.device, self.dismissal, self.statm, self.pagemap, self.nudge, self.tree));
         Inherited { pool, digester, memory }
     }
 }

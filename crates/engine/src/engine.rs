@@ -11,6 +11,7 @@ use crate::serve;
 use crate::settings::{Scope, Settings};
 use crate::signals::Blocked;
 use crate::takeover::MIN_FRAMES;
+use crate::tree;
 use crate::voice::{self, Voice};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -65,6 +66,8 @@ pub struct Engine {
     pub(crate) ready: Gate,
     /// In a forked child whose parent paged: open once it is served.
     pub(crate) served: Gate,
+    /// It was forked by a process that had an engine.
+    pub(crate) is_child: bool,
     pub(crate) voice: Voice,
     /// Frames move, so that discards are announced; else they are told.
     announces_discards: AtomicU8,
@@ -116,6 +119,10 @@ impl Engine {
     /// A sentence for the user.
     pub fn start(settings: Settings, thread_starts: fn()) -> Result<&'static Self, String> {
         this_is_the_program();
+        let mut settings = settings;
+        if let Some(path) = &settings.ledger {
+            settings.ram_bytes = tree::join(path, settings.ram_bytes);
+        }
         if let Some(path) = &settings.status {
             attach_status(path, settings.ram_bytes);
         }
@@ -163,6 +170,7 @@ impl Engine {
             began: AtomicBool::new(false),
             ready: Gate::default(),
             served: Gate::default(),
+            is_child: false,
             voice,
             announces_discards: AtomicU8::new(1),
         })
@@ -264,7 +272,8 @@ impl Engine {
         } else {
             self.promised.fetch_add(bytes, Ordering::Relaxed);
         }
-        if self.watch_if_needed() && self.began.load(Ordering::Acquire) {
+        self.watch_if_needed();
+        if self.stage() == Stage::Watching && self.began.load(Ordering::Acquire) {
             // A busy disk may be slow to make the store. A pager that was killed is not waited for.
             let _ = self.ready.wait(self);
         }
@@ -278,18 +287,21 @@ impl Engine {
         });
     }
 
-    /// Has the pager watch once what is promised could exceed the budget; whether it could.
-    pub(crate) fn watch_if_needed(&self) -> bool {
+    /// Has the pager watch once what is promised could exceed the budget.
+    pub(crate) fn watch_if_needed(&self) {
         // What else the process holds is not known here; half the budget leaves room for it.
-        if self.promised.load(Ordering::Relaxed) <= self.settings.ram_bytes / 2 {
-            return false;
+        if self.stage() == Stage::Dormant && !self.has_room_for(self.promised.load(Ordering::Relaxed)) {
+            self.watch();
         }
+    }
+
+    /// Has the pager sample what is resident from now on.
+    pub(crate) fn watch(&self) {
         let (dormant, watching) = (Stage::Dormant as u8, Stage::Watching as u8);
         if self.stage.compare_exchange(dormant, watching, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             self.summons.store(1, Ordering::Release);
             companion::wake(&self.summons);
         }
-        true
     }
 
     /// Drops the contents of whole pages, which read as zeros from then on. They
@@ -339,6 +351,7 @@ impl Drop for Change<'_> {
 impl Engine {
     /// The engine of a forked child, with this one's settings and promises, without a pager.
     pub(crate) fn child(&self, core: Core) -> Result<&'static Self, String> {
+        let ram_bytes = tree::join_as_child(self.settings.ram_bytes);
         let doorbell = Reservation::new(PAGE).map_err(|error| format!("no address space: {error}"))?;
         doorbell.dont_fork().map_err(|error| format!("madvise: {error}"))?;
         Ok(Box::leak(Box::new(Self {
@@ -346,7 +359,7 @@ impl Engine {
             address_space: Mutex::new(()),
             stage: AtomicU8::new(Stage::Dormant as u8),
             promised: AtomicU64::new(self.promised.load(Ordering::Relaxed)),
-            settings: self.settings.clone(),
+            settings: Settings { ram_bytes, ..self.settings.clone() },
             doorbell,
             summons: AtomicU32::new(0),
             first_thread: FirstThread::of_caller(),
@@ -355,6 +368,7 @@ impl Engine {
             began: AtomicBool::new(false),
             ready: Gate::default(),
             served: Gate::default(),
+            is_child: true,
             voice: Voice::Process,
             announces_discards: AtomicU8::new(1),
         })))

@@ -211,7 +211,9 @@ fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64
     ] {
         bits |= if on { bit } else { 0 };
     }
-    let dismissal = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+    let event = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+    let dismissal = event();
+    let nudge = (settings.scope == Scope::Process).then(event);
     let live = Live {
         arena: arena.uffd,
         pool_side,
@@ -238,6 +240,8 @@ fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64
         proc,
         device: device.filter(|_| arena.source == Source::Device),
         dismissal: dismissal.map_err(failed("no eventfd"))?,
+        nudge: nudge.transpose().map_err(failed("no eventfd"))?,
+        tree: None,
         limits: Limits {
             scope: settings.scope,
             budget_bytes: settings.ram_bytes,

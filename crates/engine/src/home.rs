@@ -17,6 +17,7 @@ use crate::engine::{Engine, die, program, record, say};
 use crate::fork::Estate;
 use crate::serve;
 use crate::signals::Blocked;
+use crate::tree;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use rustix::io::Errno;
 use rustix::thread::{Timespec, futex};
@@ -46,6 +47,8 @@ const GLANCE: Duration = Duration::from_micros(50);
 const GLANCES: u32 = 1000;
 /// In the table of pager and guard: what dismisses the pager.
 static DISMISSAL: AtomicI32 = AtomicI32::new(-1);
+/// The same, what has it look at the ledger.
+static NUDGE: AtomicI32 = AtomicI32::new(-1);
 /// Whether a pager that was dismissed has begun to end its transfers.
 static LEAVING: AtomicBool = AtomicBool::new(false);
 /// Whether it has given up what it held.
@@ -92,9 +95,10 @@ impl Leash {
         }
     }
 
-    /// Ends this process if the program has no use for it any more.
+    /// Ends this process, the pager's, if the program has no use for it any more.
     pub(crate) fn check(&self) {
         if self.is_loose() {
+            tree::leave();
             end();
         }
     }
@@ -104,16 +108,15 @@ impl Leash {
         self.is_slack() && self.is_free(Duration::ZERO)
     }
 
-    /// Waits until `summons` is no longer 0. Ends this process with the program.
-    pub(crate) fn wait_for(&self, summons: &AtomicU32) {
-        while summons.load(Ordering::Acquire) == 0 {
-            if self.is_slack() {
-                self.check();
-                // Ends early or not: both are looked at again.
-                let _ = futex::wait(summons, futex::Flags::empty(), 0, Some(&LOOK_AGAIN));
-            } else {
-                companion::wait_for_change([(self.first.word, self.first.number), (summons, 0)]);
-            }
+    /// Waits until `summons` is no longer 0, or the ledger is to be looked at, or for no reason.
+    /// Ends this process with the program.
+    pub(crate) fn wait_for(&self, summons: &AtomicU32, woken: Option<(&AtomicU32, u32)>) {
+        if self.is_slack() {
+            self.check();
+            // Ends early or not: both are looked at again.
+            let _ = futex::wait(summons, futex::Flags::empty(), 0, Some(&LOOK_AGAIN));
+        } else {
+            wait_for_change([(self.first.word, self.first.number), (summons, 0)], woken);
         }
     }
 
@@ -131,6 +134,15 @@ impl Leash {
 pub(crate) fn expect_pager(engine: &Engine) {
     if engine.pager_is_a_process() {
         PAGER.store(ALIVE, Ordering::Release);
+    }
+}
+
+/// Waits until one of the words changes.
+fn wait_for_change(words: [(&AtomicU32, u32); 2], woken: Option<(&AtomicU32, u32)>) {
+    let [first, second] = words;
+    match woken {
+        Some(third) => companion::wait_for_change(&[first, second, third]),
+        None => companion::wait_for_change(&words),
     }
 }
 
@@ -162,6 +174,7 @@ fn pager(argument: usize) -> ! {
     serve::own_file_table(kept);
     let leash = engine.first_thread.map(Leash::new);
     serve::run(engine, leash.as_ref());
+    tree::leave();
     end()
 }
 
@@ -230,12 +243,20 @@ fn guard(argument: usize) -> ! {
     GUARD_NUMBER.store(std::process::id(), Ordering::Release);
     companion::wake(&GUARD_NUMBER);
     let mut told = false;
+    let wake = tree::wake_word();
+    let mut woken = 0;
     loop {
+        if let Some(wake) = wake {
+            let now = wake.load(Ordering::Acquire);
+            if core::mem::replace(&mut woken, now) != now {
+                nudge();
+            }
+        }
         if PAGER.load(Ordering::Acquire) != ALIVE {
             avenge(engine, &leash);
         }
         if !leash.is_slack() {
-            companion::wait_for_change([(first.word, first.number), (&PAGER, ALIVE)]);
+            wait_for_change([(first.word, first.number), (&PAGER, ALIVE)], wake.map(|wake| (wake, woken)));
             continue;
         }
         if !told {
@@ -249,9 +270,25 @@ fn guard(argument: usize) -> ! {
     }
 }
 
-/// The descriptor that the guard writes to when the pager is not needed any more.
-pub(crate) fn set_dismissal(descriptor: &OwnedFd) {
-    DISMISSAL.store(descriptor.as_raw_fd(), Ordering::Release);
+/// The descriptors that the guard writes to when the pager is not needed any more, and when it
+/// should look at the ledger.
+pub(crate) fn set_descriptors(dismissal: &OwnedFd, nudge: Option<&OwnedFd>) {
+    DISMISSAL.store(dismissal.as_raw_fd(), Ordering::Release);
+    NUDGE.store(nudge.map_or(-1, OwnedFd::as_raw_fd), Ordering::Release);
+}
+
+/// Adds one to an event of the pager's; whether it did.
+fn signal(descriptor: &AtomicI32) -> bool {
+    let one = 1u64.to_ne_bytes();
+    // SAFETY: the table is the pager's as well, which keeps this one open as long as it lives.
+    let told = unsafe { libc::write(descriptor.load(Ordering::Acquire), one.as_ptr().cast(), one.len()) };
+    told == one.len() as isize
+}
+
+/// Has the pager, who waits for descriptors, look at the ledger.
+fn nudge() {
+    // Told so often that it cannot be counted, it looks all the same.
+    let _ = signal(&NUDGE);
 }
 
 /// Whether the pager was a process, and has left this memory.
@@ -264,6 +301,7 @@ pub(crate) fn pager_is_gone() -> bool {
 pub(crate) fn leave_by(leave: impl FnOnce()) -> ! {
     LEAVING.store(true, Ordering::Release);
     leave();
+    tree::leave();
     HAS_LEFT.store(true, Ordering::Release);
     end()
 }
@@ -293,10 +331,7 @@ pub(crate) fn lock_core<'a>(engine: &'a Engine, leash: Option<&Leash>) -> MutexG
 
 /// Has the pager end what is under way, so that its slots may be used by others, and end.
 fn dismiss(engine: &Engine, pager: &Process) -> ! {
-    let one = 1u64.to_ne_bytes();
-    // SAFETY: the table is the pager's as well, which keeps this one open as long as it lives.
-    let told = unsafe { libc::write(DISMISSAL.load(Ordering::Acquire), one.as_ptr().cast(), one.len()) };
-    let ends = told == one.len() as isize
+    let ends = signal(&DISMISSAL)
         && (pager.has_ended(PATIENCE) || LEAVING.load(Ordering::Acquire) && pager.has_ended(FAREWELL));
     if !ends {
         pager.kill();
@@ -305,8 +340,9 @@ fn dismiss(engine: &Engine, pager: &Process) -> ! {
     end()
 }
 
-/// Gives up what a pager held of the store that was killed, or has no core.
+/// Gives up what a pager held of the store and of the budget that was killed, or has no core.
 fn forget(engine: &Engine) {
+    tree::leave();
     if let Some(kin) = engine.kin.get()
         && !HAS_LEFT.swap(true, Ordering::AcqRel)
     {

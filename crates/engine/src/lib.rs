@@ -45,6 +45,7 @@ mod slice;
 mod stacks;
 mod steer;
 mod takeover;
+mod tree;
 mod unused;
 mod voice;
 mod wait;

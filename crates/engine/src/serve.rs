@@ -10,11 +10,12 @@ use crate::home::{self, Guard, Leash};
 use crate::slice;
 use crate::steer::Waker;
 use crate::takeover::Growth;
+use crate::tree::{self, Tree};
 use crate::wait::{RETRY, SOON, Wait, Woken};
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use pager::{PageNo, Pager};
 use rustix::io::Errno;
-use rustix::thread::futex;
+use rustix::thread::{Timespec, futex};
 use std::os::fd::{AsFd, RawFd};
 use std::time::Instant;
 use sys::maps;
@@ -23,6 +24,8 @@ use sys::uffd::{CopyFlags, Event, EventBuffer};
 
 /// Buffers of events that are read before any is acted on.
 const MAX_READS: usize = 16;
+/// How often a pager that cannot be woken looks at the ledger while nothing is sampled.
+const LOOK_AT_LEDGER: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 /// Transfers that are finished before it is looked whether the disk has anything to do.
 const FEW: usize = 2;
 
@@ -56,7 +59,7 @@ pub(crate) fn run(engine: &'static Engine, leash: Option<&Leash>) {
         record.features.store(bits | process, Relaxed);
     }
     engine.set_mechanism(live.mechanism);
-    home::set_dismissal(&live.dismissal);
+    home::set_descriptors(&live.dismissal, live.nudge.as_ref());
     core = engine.lock_core();
     if let Some(kin) = live.kin {
         let first = engine.kin.set(kin).is_ok();
@@ -82,6 +85,8 @@ fn succeed<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guar
     let mut core = engine.lock_core();
     let Core { pager, live: Some(live), .. } = &mut *core else { die("the pager thread lost its means") };
     live.has_relatives = true;
+    live.tree = Tree::new(true);
+    live.tree.iter_mut().for_each(Tree::watch_supervisor);
     live.register_bell(engine);
     live.succeed(pager);
     engine.set_stage(Stage::Paging);
@@ -133,10 +138,22 @@ pub(crate) fn own_file_table(kept: Option<RawFd>) {
 /// Waits until the resident set reaches the budget, then takes memory over. The guard of
 /// the pager if it is a process.
 fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<'a>> {
+    let mut tree = Tree::new(engine.is_child);
     while engine.summons.load(Acquire) == 0 {
+        let woken = tree::wake_word().map(|word| (word, word.load(Acquire)));
+        publish_budget(tree.as_ref());
+        if tree.as_ref().is_some_and(Tree::is_to_give) {
+            // What it was promised and does not use others can have.
+            engine.watch();
+            break;
+        }
         match leash {
-            Some(leash) => leash.wait_for(&engine.summons),
-            None => drop(futex::wait(&engine.summons, futex::Flags::empty(), 0, None)),
+            Some(leash) => leash.wait_for(&engine.summons, woken),
+            None => {
+                let look = tree.as_ref().map(|_| &LOOK_AT_LEDGER);
+                // Ends early or not: both are looked at again.
+                let _ = futex::wait(&engine.summons, futex::Flags::empty(), 0, look);
+            }
         }
     }
     engine.set_stage(Stage::Watching);
@@ -155,8 +172,19 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
             record.rss_bytes.store(sample.resident_bytes, Relaxed);
             record.peak_rss_bytes.fetch_max(sample.resident_bytes, Relaxed);
         }
-        match growth.pause(sample.resident_bytes, engine.settings.ram_bytes, Instant::now()) {
-            Some(pause) => std::thread::sleep(pause),
+        let now = Instant::now();
+        let resident = sample.resident_bytes;
+        let budget = tree.as_mut().map_or(engine.settings.ram_bytes, |tree| tree.watch(resident, now));
+        publish_budget(tree.as_ref());
+        if let Some(record) = record() {
+            record.share_bytes.store(budget, Relaxed);
+        }
+        match growth.pause(resident, budget, now) {
+            Some(pause) => match &tree {
+                Some(tree) => tree.wait(pause),
+                None => std::thread::sleep(pause),
+            },
+            None if tree.as_mut().is_some_and(Tree::finds_more) => {}
             None => break,
         }
         leash.into_iter().for_each(Leash::check);
@@ -176,6 +204,8 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
         core = engine.lock_core();
     }
     let Core { pager, live: Some(live), .. } = &mut *core else { die("the pager thread lost its means") };
+    tree.iter_mut().for_each(Tree::watch_supervisor);
+    live.tree = tree;
     live.register_bell(engine);
     live.take_over(pager);
     engine.set_stage(Stage::Paging);
@@ -189,6 +219,13 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
 /// Whether nobody reads zeros if the pager is killed before it has a guard.
 fn is_anchored(engine: &Engine) -> bool {
     engine.lock_core().live.as_ref().is_some_and(|live| live.is_anchored)
+}
+
+/// The budget may be changed while processes run.
+fn publish_budget(tree: Option<&Tree>) {
+    if let (Some(record), Some(tree)) = (record(), tree) {
+        record.budget_bytes.store(tree.account().ledger().budget(), Relaxed);
+    }
 }
 
 /// Serves faults until it is asked to stop, which no engine of a process is.
@@ -238,6 +275,11 @@ pub(crate) fn serve(engine: &Engine, leash: Option<&Leash>, mut guard: Option<Gu
             };
             live.punch_holes(pager);
             live.draw_at_rest(pager);
+        }
+        if woken == Woken::Unwatched {
+            let mut core = home::lock_core(engine, leash);
+            let tree = core.live.as_mut().and_then(|live| live.tree.as_mut());
+            tree.into_iter().for_each(Tree::supervisor_has_ended);
         }
         // Without a guard nobody else says so.
         if woken == Woken::Dismissed || guard_starts && leash.is_some_and(Leash::is_loose) {
@@ -519,6 +561,8 @@ impl Live {
     fn publish(&mut self, pager: &Pager) {
         let Some(record) = self.voice.record().filter(|_| self.watch.counted) else { return };
         let c = pager.counters();
+        publish_budget(self.tree.as_ref());
+        record.share_bytes.store(self.limits.budget_bytes, Relaxed);
         let t = &mut self.tally;
         t.peak_touched = t.peak_touched.max(pager.pages_touched());
         let page = PAGE as u64;

@@ -56,6 +56,8 @@ pub struct Settings {
     pub readahead: bool,
     /// The status page's path.
     pub status: Option<PathBuf>,
+    /// The ledger of the budget that the tree's processes share.
+    pub ledger: Option<PathBuf>,
     /// Where the rings of traces are.
     pub trace: Option<PathBuf>,
     /// Of so many faults, one's code address is traced; 0: none's.
@@ -82,6 +84,7 @@ impl Settings {
             faults: None,
             readahead: true,
             status: None,
+            ledger: None,
             trace: None,
             trace_code: 0,
             trace_callers: false,
@@ -133,6 +136,7 @@ impl Settings {
             faults: text("OUTCORE_FAULTS"),
             readahead: text("OUTCORE_READAHEAD").as_deref() != Some("off"),
             status: text("OUTCORE_STATUS").map(PathBuf::from),
+            ledger: text("OUTCORE_LEDGER").map(PathBuf::from),
             trace: text("OUTCORE_TRACE").map(PathBuf::from),
             trace_code: number("OUTCORE_TRACE_CODE")?,
             trace_callers: text("OUTCORE_TRACE_CALLERS").as_deref() == Some("on"),

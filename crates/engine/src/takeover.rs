@@ -5,6 +5,7 @@ use crate::core::{Live, Mechanism, addr_of};
 use crate::engine::die;
 use crate::recorder::between;
 use crate::settings::Scope;
+use crate::tree::{Look, Tree};
 use pager::{Area, Pager, State};
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
@@ -17,6 +18,9 @@ const TOUCH_BYTES_PER_SECOND: u64 = 8 << 30;
 const HICCUP: Duration = Duration::from_millis(10);
 const SHORTEST_PAUSE: Duration = Duration::from_micros(500);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often the budget is seen to while anything is paged.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// How the resident set grows, and how late samples of it come.
 #[derive(Debug, Default)]
@@ -136,12 +140,25 @@ impl Live {
     /// Fits the frame limit to what the rest of the process leaves of the budget.
     pub(crate) fn keep_budget(&mut self, pager: &mut Pager, now: bool) {
         let instant = Instant::now();
-        if !now && instant < self.limits.next_sample {
+        let is_woken = self.tree.as_ref().is_some_and(Tree::is_woken);
+        if !now && !is_woken && instant < self.limits.next_sample {
             return;
         }
-        self.limits.next_sample = instant + Duration::from_millis(5);
+        self.limits.next_sample = instant + LOOK_EVERY;
         let Some((unpaged, resident)) = self.measure(pager) else { return };
         let limits = &mut self.limits;
+        if let Some(tree) = &mut self.tree {
+            let counters = pager.counters();
+            let look = Look {
+                resident,
+                unpaged,
+                faults: counters.minor_faults + counters.major_faults,
+                refaults: counters.refaults,
+                stall_ns: self.tally.stall_ns,
+                is_full: pager.frames_used() + 2 * pager.reserve() >= pager.frame_limit(),
+            };
+            limits.budget_bytes = tree.look(look, instant);
+        }
         limits.rss_bytes = resident;
         limits.peak_rss_bytes = limits.peak_rss_bytes.max(resident);
         limits.unpaged_bytes = unpaged;

@@ -2,8 +2,9 @@
 //! Whom an engine tells: the supervisor of its process, or, as an instance in a program
 //! that was written for it, that program and who runs it.
 
-use crate::engine::record;
+use crate::engine::{program, record};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use rustix::fs::{Mode, OFlags};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use sys::status::{Phase, Record, StatusPage};
 
@@ -29,6 +30,17 @@ pub(crate) fn cry(text: &str) {
                 libc::write(2, part.as_ptr().cast(), part.len());
             }
         }
+    }
+}
+
+/// Writes a line to the program's standard error, which is opened for that alone: kept open, it
+/// would keep the other end of a pipe from ever seeing its end.
+pub(crate) fn tell_program(text: &str) {
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let path = format!("/proc/{}/fd/2", program());
+    // Where it cannot be opened or written to at once, nobody is told.
+    if let Ok(stream) = rustix::fs::open(path, flags, Mode::empty()) {
+        let _ = rustix::io::write(stream, format!("outcore: {text}\n").as_bytes());
     }
 }
 

@@ -5,9 +5,12 @@ use crate::core::Live;
 use crate::home::Guard;
 use crate::shared::{LOOK_AGAIN, Members};
 use crate::steer::LONGEST_PATIENCE;
+use crate::takeover::LOOK_EVERY;
+use crate::tree::Tree;
 use crate::watch::SAMPLE_EVERY;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
+use sys::companion::Process;
 use sys::uffd::Uffd;
 
 /// How often a deferred fault is tried again when nothing else wakes the thread.
@@ -27,6 +30,9 @@ pub(crate) struct Wait {
     spin: Duration,
     /// The third descriptor tells when the guard ends.
     has_guard: bool,
+    /// Which descriptors tell to look at the ledger, and that the supervisor has ended.
+    nudge: Option<usize>,
+    supervisor: Option<usize>,
     /// A timeout would say that nobody wants anything.
     is_quiet: bool,
     /// Somebody else was asked to do something, and may not get to it.
@@ -44,6 +50,8 @@ pub(crate) enum Woken {
     Quiet,
     /// The program has no use for its pager any more.
     Dismissed,
+    /// Who watched the program has ended.
+    Unwatched,
 }
 
 impl Wait {
@@ -53,6 +61,8 @@ impl Wait {
             timeout: None,
             spin: Duration::ZERO,
             has_guard: false,
+            nudge: None,
+            supervisor: None,
             is_quiet: false,
             is_short: false,
         }
@@ -77,6 +87,16 @@ impl Wait {
         views.into_iter().for_each(&mut add);
         live.store.as_fd().into_iter().for_each(&mut add);
         live.members.iter().flat_map(Members::fds).for_each(&mut add);
+        let fds = |fd: Option<BorrowedFd<'_>>, list: &mut Vec<libc::pollfd>| {
+            let fd = fd?;
+            list.push(libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+            Some(list.len() - 1)
+        };
+        let supervisor = live.tree.as_ref().and_then(Tree::supervisor).map(Process::as_fd);
+        self.nudge = fds(live.nudge.as_ref().map(AsFd::as_fd), &mut self.list);
+        self.supervisor = fds(supervisor, &mut self.list);
+        let gives = live.tree.as_ref().is_some_and(Tree::owes);
+        let has_no_waker = live.tree.is_some() && !self.has_guard;
         self.is_quiet = false;
         self.timeout = if guard_starts {
             Some(Duration::ZERO)
@@ -84,13 +104,15 @@ impl Wait {
             Some(RETRY)
         } else if self.is_short {
             Some(LONGEST_PATIENCE)
+        } else if gives {
+            Some(LOOK_EVERY)
         } else if live.watch.is_sampling() {
             Some(SAMPLE_EVERY)
         } else if live.members.as_ref().is_some_and(Members::anybody_leaves) {
             Some(LOOK_AGAIN)
         } else {
             self.is_quiet = true;
-            quiet_work.then_some(QUIET)
+            (quiet_work || has_no_waker).then_some(QUIET)
         };
         // A waker beside a thread that yields would not get its turn.
         self.spin = match (self.is_short, guard_starts) {
@@ -124,7 +146,14 @@ impl Wait {
             Woken::Dismissed
         } else if self.has_guard && is_ready(2) {
             Woken::GuardKilled
+        } else if self.supervisor.is_some_and(is_ready) {
+            Woken::Unwatched
         } else {
+            if let Some(nudge) = self.nudge.filter(|index| is_ready(*index)) {
+                let mut count = [0_u8; 8];
+                // SAFETY: eight bytes of ours, and a descriptor of ours that does not block.
+                unsafe { libc::read(self.list[nudge].fd, count.as_mut_ptr().cast(), count.len()) };
+            }
             Woken::Ready
         }
     }

@@ -25,9 +25,10 @@
 //! * A page keeps its slot while it is resident: if its bytes have not changed
 //!   when it leaves again, nothing is written.
 //!
-//! [`space`] adds many address spaces over one such `Pager`, and [`Policy`] replacement by
+//! [`apportion`] divides one budget among the processes of a tree. [`space`] adds many address spaces over one such `Pager`, and [`Policy`] replacement by
 //! a policy of one's choice.
 
+pub mod apportion;
 mod area;
 mod changes;
 mod counters;

@@ -160,9 +160,12 @@ pub fn own_word() -> Option<&'static AtomicU32> {
     unsafe { if told == 0 { word.cast::<AtomicU32>().as_ref() } else { None } }
 }
 
-/// Waits until one of `words` is not, or no longer, what it is expected to be. May
-/// return early.
-pub fn wait_for_change(words: [(&AtomicU32, u32); 2]) {
+/// Waits until one of `words`, three at most, is not, or no longer, what it is expected to
+/// be. May return early.
+///
+/// # Panics
+/// If there are more words.
+pub fn wait_for_change(words: &[(&AtomicU32, u32)]) {
     #[repr(C)]
     struct Waiter {
         value: u64,
@@ -170,15 +173,16 @@ pub fn wait_for_change(words: [(&AtomicU32, u32); 2]) {
         flags: u32,
         reserved: u32,
     }
-    let waiters = words.map(|(word, expected)| Waiter {
-        value: u64::from(expected),
-        address: core::ptr::from_ref(word).addr() as u64,
-        flags: FUTEX_32,
-        reserved: 0,
-    });
+    const NONE: Waiter = Waiter { value: 0, address: 0, flags: 0, reserved: 0 };
+    let mut waiters = [NONE; 3];
+    assert!(words.len() <= waiters.len(), "{} words", words.len());
+    for (waiter, (word, expected)) in waiters.iter_mut().zip(words) {
+        let address = core::ptr::from_ref(*word).addr() as u64;
+        *waiter = Waiter { value: u64::from(*expected), address, flags: FUTEX_32, reserved: 0 };
+    }
     let none = core::ptr::null::<c_void>();
-    // SAFETY: two waiters, as said. Whatever it returns, the caller looks at the words.
-    unsafe { libc::syscall(libc::SYS_futex_waitv, waiters.as_ptr(), waiters.len(), 0, none, 0) };
+    // SAFETY: so many waiters, as said. Whatever it returns, the caller looks at the words.
+    unsafe { libc::syscall(libc::SYS_futex_waitv, waiters.as_ptr(), words.len(), 0, none, 0) };
 }
 
 /// Wakes all who wait for `word`, in whichever process.

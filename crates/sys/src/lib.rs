@@ -1,5 +1,5 @@
 //! The kernel's words for Outcore: userfaultfd, mappings, asynchronous I/O, processes
-//! that share memory, descriptors handed over and kept, the shared status page, locks, and an allocator that is never paged.
+//! that share memory, descriptors handed over and kept, the shared status page and ledger, locks, and an allocator that is never paged.
 
 pub mod aio;
 pub mod anchor;
@@ -7,6 +7,7 @@ pub mod companion;
 pub mod drops;
 pub mod handover;
 pub mod histogram;
+pub mod ledger;
 pub mod lock;
 pub mod maps;
 pub mod meta;

@@ -153,8 +153,10 @@ macro_rules! record {
 }
 
 record! {
-    /// The process's RAM budget in bytes.
+    /// The RAM budget in bytes, of the process and all that share it.
     budget_bytes,
+    /// Bytes that may be resident here now, of a budget that several processes share.
+    share_bytes,
     /// Feature bits of [`feature`] that are in use.
     features,
     /// Faults resolved without I/O.
@@ -477,13 +479,25 @@ impl Default for Record {
 /// When process `pid` started, as `/proc` has it: two processes that had the same number
 /// one after the other differ in it. None if there is no such process.
 pub fn start_ticks(pid: u32) -> Option<u64> {
+    state_and_start(pid).map(|(_, start)| start)
+}
+
+/// The same; none as well for a process that has ended and has not been buried.
+pub fn running_since(pid: u32) -> Option<u64> {
+    state_and_start(pid).filter(|(state, _)| !matches!(state, b'Z' | b'X')).map(|(_, start)| start)
+}
+
+fn state_and_start(pid: u32) -> Option<(u8, u64)> {
     let file = rustix::fs::open(format!("/proc/{pid}/stat"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let mut bytes = [0; 1024];
     let len = rustix::io::read(&file.ok()?, &mut bytes).ok()?;
-    // The name, in parentheses, may hold anything; nineteen fields after it is the start.
+    // The name, in parentheses, may hold anything; the state follows, and nineteen fields
+    // after it the start.
     let after = bytes[..len].iter().rposition(|byte| *byte == b')')? + 1;
     let text = core::str::from_utf8(&bytes[after..len]).ok()?;
-    text.split_ascii_whitespace().nth(19)?.parse().ok()
+    let mut fields = text.split_ascii_whitespace();
+    let state = *fields.next()?.as_bytes().first()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
 }
 
 impl StatusPage {

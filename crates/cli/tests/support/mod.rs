@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Output};
 use std::sync::{Mutex, PoisonError};
 
 /// What a program did under Outcore.
@@ -16,6 +16,19 @@ pub(crate) struct Paged {
 }
 
 impl Paged {
+    /// What `output` and the report in the file at `report` say.
+    pub(crate) fn of(output: Output, report: &Path) -> Self {
+        let stderr = text(&output.stderr);
+        let report =
+            fs::read_to_string(report).unwrap_or_else(|error| panic!("no report ({error}): {stderr}"));
+        Self {
+            status: output.status.code(),
+            stdout: output.stdout,
+            stderr,
+            report: serde_json::from_str(&report).unwrap(),
+        }
+    }
+
     /// A number of the report by its name.
     pub(crate) fn number(&self, name: &str) -> u64 {
         self.report[name].as_u64().unwrap_or_else(|| panic!("no number {name} in {}", self.report))
@@ -70,19 +83,13 @@ pub(crate) fn finish(mut command: Command, ram: u64, options: &[&str], program: 
         .args(program)
         .output()
         .unwrap();
-    let stderr = text(&output.stderr);
-    let report = fs::read_to_string(&report).unwrap_or_else(|error| panic!("no report ({error}): {stderr}"));
-    Paged {
-        status: output.status.code(),
-        stdout: output.stdout,
-        stderr,
-        report: serde_json::from_str(&report).unwrap(),
-    }
+    Paged::of(output, &report)
 }
 
 /// A memory cgroup of this test's own, removed when dropped.
 pub(crate) struct Cgroup {
     dir: PathBuf,
+    limit: &'static str,
 }
 
 impl Cgroup {
@@ -97,9 +104,19 @@ impl Cgroup {
         let _ = fs::write(Path::new(root).join("cgroup.subtree_control"), "+memory");
         let dir = Path::new(root).join(format!("outcore-test-{}", std::process::id()));
         fs::create_dir(&dir).ok()?;
-        let group = Self { dir };
+        let group = Self { dir, limit };
         fs::write(group.dir.join(limit), bytes.to_string()).ok()?;
         Some(group)
+    }
+
+    /// Allows `bytes` from now on.
+    pub(crate) fn limit(&self, bytes: u64) {
+        fs::write(self.dir.join(self.limit), bytes.to_string()).unwrap();
+    }
+
+    /// Whoever writes its number there is in the group.
+    pub(crate) fn processes(&self) -> PathBuf {
+        self.dir.join("cgroup.procs")
     }
 }
 
@@ -119,7 +136,7 @@ impl Drop for Cgroup {
 pub(crate) fn finish_in(group: &Cgroup, ram: u64, program: &[&str]) -> Paged {
     assert!(fs::read_to_string("/proc/swaps").unwrap().lines().count() <= 1, "swap is to be off");
     let mut command = Command::new("sh");
-    command.arg("-c").arg("echo $$ > \"$0\" && exec \"$@\"").arg(group.dir.join("cgroup.procs"));
+    command.arg("-c").arg("echo $$ > \"$0\" && exec \"$@\"").arg(group.processes());
     command.arg(env!("CARGO_BIN_EXE_outcore")).env_remove("TMPDIR").env_remove("LD_PRELOAD");
     finish(command, ram, &[], program)
 }
