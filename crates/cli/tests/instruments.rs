@@ -57,7 +57,10 @@ fn a_run_is_decided_again_as_it_was() {
         assert!(run > 1000, "{replay}");
         match readahead {
             // What other threads change meanwhile may come between: exact where nothing did.
-            "off" => assert_eq!((again, replay["replay"]["diverged"].as_u64()), (run, Some(0)), "{replay}"),
+            "off" => match replay["replay"]["diverged"].as_u64().unwrap() {
+                0 => assert_eq!(again, run, "{replay}"),
+                few => assert!(few <= 10 && again.abs_diff(run) <= 10, "{replay}"),
+            },
             _ => assert!(again.abs_diff(run) * 100 <= run, "{replay}"),
         }
         // What the program did alone, without the pager's pace, is a guess, and close.
