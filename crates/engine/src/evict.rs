@@ -264,8 +264,9 @@ impl Live {
             match eviction {
                 Eviction::Freed => self.drop_place(frame),
                 Eviction::Write(slot) if self.latched(slot).is_some() || self.leaves_late(pager, slot) => {
+                    // What waits for the program may leave soon; a file takes nothing until it is told to.
+                    refused += u32::from(self.latched(slot).is_none());
                     pager.write_refused(frame);
-                    refused += 1;
                     continue;
                 }
                 Eviction::Write(slot) => writing = self.add_write(pager, writing, frame, slot, None),
