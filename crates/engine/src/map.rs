@@ -334,8 +334,11 @@ impl Live {
             return true;
         }
         if let Some(members) = &mut self.members {
-            members.poison(page);
-            return true;
+            let poisoned = members.poison(page);
+            if !poisoned {
+                self.defer(page);
+            }
+            return poisoned;
         }
         // SAFETY: the core holds the page's bytes to be lost.
         let poisoned = unsafe { self.arena.poison(addr_of(page), PAGE) };

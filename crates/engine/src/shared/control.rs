@@ -225,10 +225,10 @@ impl Live {
         let record = self.voice.record();
         let is_degraded = record.is_some_and(|record| record.degraded.load(Ordering::Relaxed) != 0);
         let Some(members) = &mut self.members else { return };
-        if members.told || !is_degraded {
+        if members.told.is_some() || !is_degraded {
             return;
         }
-        members.told = true;
+        members.told = Some(Instant::now());
         let text = record.and_then(|record| record.message()).unwrap_or_default();
         for socket in members.guests.iter().filter_map(|guest| guest.socket.as_ref()) {
             // One that does not listen is not told.

@@ -7,13 +7,15 @@ use pager::{PageNo, PageRange};
 use rustix::event::epoll;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use sys::uffd::{Protect, Stop, Transfer, Uffd, Waking};
 use sys::views::ViewedMemory;
 
 /// Pages that are mapped together where another member has brought them in: as the kernel
 /// does with its own faults on files.
 const AROUND: u64 = 16;
+/// How long members have for their message before what it is about can end them.
+const SAID: Duration = Duration::from_millis(50);
 
 /// A member's mapping of the arena.
 #[derive(Debug)]
@@ -74,8 +76,8 @@ pub(crate) struct Members {
     pub(crate) waiting: Vec<(PageNo, u64)>,
     /// Who waits for the page that is being resolved.
     current: Vec<u64>,
-    /// Members have been told what went wrong.
-    pub(crate) told: bool,
+    /// When members were told what went wrong.
+    pub(crate) told: Option<Instant>,
     pub(crate) next_look: Instant,
     pub(crate) budget_bytes: u64,
 }
@@ -102,7 +104,7 @@ impl Members {
             next_id: Self::FIRST_GUEST,
             waiting: Vec::with_capacity(4096),
             current: Vec::with_capacity(crate::shared::MOST_MEMBERS),
-            told: false,
+            told: None,
             next_look: Instant::now(),
             budget_bytes,
         })
@@ -274,16 +276,25 @@ impl Members {
         left
     }
 
-    /// Makes touches of a page bus errors everywhere.
-    pub(crate) fn poison(&mut self, page: PageNo) {
+    /// Makes touches of a page bus errors everywhere; false while members may not have said yet why.
+    pub(crate) fn poison(&mut self, page: PageNo) -> bool {
+        if self.told.is_none_or(|at| at.elapsed() < SAID) {
+            return false;
+        }
         for view in self.views() {
             let addr = self.at(view, page);
             // SAFETY: the core holds the page's bytes to be lost.
-            if unsafe { view.uffd.poison(addr, PAGE) } == Err(Errno::EXIST) {
-                let _ = view.uffd.wake(addr, PAGE);
+            let poison = || unsafe { view.uffd.poison(addr, PAGE) } == Err(Errno::EXIST);
+            // What the protection has left at a hole is in the way once.
+            if poison() {
+                self.release(view, addr, PAGE);
+                if poison() {
+                    let _ = view.uffd.wake(addr, PAGE);
+                }
             }
         }
         self.waiting.retain(|(waited, _)| *waited != page);
+        true
     }
 
     /// Drops what the memory has of pages that the core has forgotten.
