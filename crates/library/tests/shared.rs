@@ -188,11 +188,12 @@ fn the_last_one_out_removes_it() {
 #[test]
 #[ignore = "counts what its process has, and so runs alone"]
 fn last_out() {
+    let threads = Held::now().threads;
     // What the first arena of a process makes once stays.
     let warm = name("warm");
     let both = (create(&warm, 4096, BUDGET), attach(&warm));
     drop(both);
-    let before = Held::now();
+    let before = Held::with_threads(threads);
     let name = name("last");
     let arena = create(&name, 32 * MIB, BUDGET);
     let [server] = servers_of(&name)[..] else { panic!("not one server") };
