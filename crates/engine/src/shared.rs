@@ -23,7 +23,7 @@
 //!
 //! The server ends with its last member. If it is killed, no member reads zeros for what was
 //! not in memory: each has kept a copy of its userfaultfd in a thread of its own, the
-//! [`keeper`], in whose descriptors the program cannot meddle. That thread then answers the
+//! `keeper`, in whose descriptors the program cannot meddle. That thread then answers the
 //! faults: what is in memory stays, touches of all else are bus errors.
 
 mod control;

@@ -3,7 +3,7 @@
 //! [`Lru`] gives those of LRU in one pass: a reference hits in every memory of at least its stack distance
 //! (Mattson, Gecsei, Slutz and Traiger, "Evaluation techniques for storage hierarchies", 1970). [`Shards`] does so
 //! for a sample of the pages. Other policies have no such property, and are simulated size by size
-//! ([`simulated`]).
+//! ([`simulated()`]).
 
 mod curve;
 mod lru;

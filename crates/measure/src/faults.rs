@@ -1,7 +1,7 @@
 //! What one fault costs, kind by kind, as the thread that touches the page sees it.
 //!
 //! Each part runs in a process of its own: [`paged`] under `outcore run`, [`kernel`] without,
-//! and [`file`] with a heap of the library's, which `outcore run` does not page.
+//! and [`mod@file`] with a heap of the library's, which `outcore run` does not page.
 
 pub mod file;
 pub mod handle;
