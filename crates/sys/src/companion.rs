@@ -13,6 +13,7 @@ use core::ffi::{c_int, c_long, c_void};
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::thread::futex;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -45,12 +46,15 @@ struct Start {
     word: &'static AtomicU32,
     /// The companion's number, or what clone(2) said, negated.
     result: AtomicI32,
+    /// The number that the C library knows the thread by.
+    number: &'static AtomicU32,
 }
 
 /// Ends the calling thread and continues in a process of its own that shares this
 /// one's memory, at `main`, on a new stack, with the thread's thread-local storage,
 /// signal mask and name. It is nobody's child, so that no wait(2) meets it, and leads a
-/// session, so that no signal to a group of processes does. Returns only on failure.
+/// session, so that no signal to a group of processes does. To the C library it is the
+/// thread, with its own number, which is how mutexes know who has them. Returns only on failure.
 ///
 /// From its first instant the kernel clears `word`, and wakes who waits for it, when the new
 /// process leaves this address space by whatever means.
@@ -64,6 +68,7 @@ pub unsafe fn continue_as_process(
     files: Files,
     word: &'static AtomicU32,
 ) -> Errno {
+    let Some(number) = own_word() else { return Errno::NOSYS };
     let stack = match Reservation::new(STACK + STACK_BETWEEN) {
         Ok(stack) => stack,
         Err(error) => return error,
@@ -76,6 +81,7 @@ pub unsafe fn continue_as_process(
         flags: libc::CLONE_VM | share,
         word,
         result: AtomicI32::new(0),
+        number,
     };
     let top = stack.addr() + stack.len();
     let argument = (&raw const start).cast_mut().cast::<c_void>();
@@ -121,11 +127,25 @@ extern "C" fn between(start: *mut c_void) -> c_int {
 extern "C" fn first(start: *mut c_void) -> c_int {
     // SAFETY: the stack that holds `start` stays mapped although its thread ends.
     let start = unsafe { &*start.cast::<Start>() };
-    let (main, argument) = (start.main, start.argument);
+    let (main, argument, number) = (start.main, start.argument, start.number);
     // SAFETY: a system call without memory effects. It cannot fail: no process group
     // has a new process's number.
     unsafe { libc::setsid() };
+    succeed(number);
     main(argument)
+}
+
+/// Takes the thread's place in the C library, once the kernel has cleared its `number`. A
+/// mutex that was locked before would be locked by somebody else afterwards, and stay so.
+fn succeed(number: &AtomicU32) {
+    loop {
+        match number.load(Ordering::Acquire) {
+            0 => break,
+            // Woken, interrupted or too late: it is looked again.
+            thread => drop(futex::wait(number, futex::Flags::empty(), thread, None)),
+        }
+    }
+    number.store(std::process::id(), Ordering::Release);
 }
 
 fn last_error() -> Errno {
