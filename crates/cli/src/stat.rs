@@ -1,7 +1,7 @@
 //! `outcore stat`: the numbers of processes, once or again and again.
 
 use crate::report::{feature_words, phase_word};
-use crate::runs::{Life, Runs, Sample, why_not};
+use crate::runs::{Life, Runs, Sample, one_or_all, why_not};
 use crate::size::{grouped, shown};
 use crate::trouble::{Trouble, say};
 use clap::Args;
@@ -52,13 +52,7 @@ pub(crate) fn seconds(text: &str) -> Result<f64, String> {
 /// # Errors
 /// There is no such process, or it cannot be looked at.
 pub(crate) fn stat(options: &Options) -> Result<u8, Trouble> {
-    let pid =
-        match options.which.as_str() {
-            "all" => None,
-            text => Some(text.parse::<u32>().map_err(|_| {
-                Trouble::bad_input(format!("{text} is neither the number of a process nor all"))
-            })?),
-        };
+    let pid = one_or_all(&options.which)?;
     let mut runs = Runs::default();
     let mut before: Vec<Sample> = Vec::new();
     let mut round = 0;
