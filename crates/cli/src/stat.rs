@@ -203,9 +203,7 @@ fn about(sample: &Sample) -> String {
     let wait = stall_share(sample, None)
         .map_or(String::new(), |share| format!(" ({share:.0} % of the time since paging began)"));
     let waited = format!("{:.1} s{wait}", sample.number("stall_ns") as f64 / 1e9);
-    let frames = u64::from(sample.number("resident_pages") > 0);
-    let resident =
-        sample.number("resident_pages").saturating_sub(sample.number("parked_pages")) * 4096 * frames;
+    let resident = sample.number("resident_pages").saturating_sub(sample.number("parked_pages")) * 4096;
     let resident_set = match sample.heap() {
         0 => format!("{}, at most {}", size("rss_bytes"), size("peak_rss_bytes")),
         _ => "in that of its process".to_owned(),
