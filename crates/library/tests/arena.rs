@@ -169,7 +169,12 @@ proptest! {
         run(&arena, &calls);
         drop(arena);
         prop_assert_eq!(heap.stats().pinned_bytes, 0);
-        prop_assert_eq!(heap.stats().store_used_bytes, 0);
+        // What was being written keeps its place until it is.
+        let start = std::time::Instant::now();
+        while heap.stats().store_used_bytes > 0 {
+            prop_assert!(start.elapsed().as_secs() < 20, "{}", heap.stats());
+            std::thread::yield_now();
+        }
     }
 }
 
