@@ -313,6 +313,6 @@ fn postgresql_loaded_and_queried() {
     plain.stop("INT");
     let server = cluster.serve_paged(&report);
     let count = cluster.psql("paged").args(["-c", "select count(*) from rows"]).output().unwrap();
-    assert_eq!(server.succeeds(count), "300000\n");
+    assert_eq!(server.succeeds(count), "400000\n");
     server.stop("TERM");
 }

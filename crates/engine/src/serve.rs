@@ -79,9 +79,9 @@ pub(crate) fn run(engine: &'static Engine, leash: Option<&Leash>) {
     serve(engine, leash, guard);
 }
 
-/// Takes over what a forked child inherited. The child is told by [`serve`].
+/// Takes over what a forked child inherited. Where nothing is lost without a guard the child goes
+/// on at once, and what it touches waits for [`serve`], which else tells it.
 fn succeed<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<'a>> {
-    let guard = leash.map(|leash| Guard::start(engine, leash));
     let mut core = engine.lock_core();
     let Core { pager, live: Some(live), .. } = &mut *core else { die("the pager thread lost its means") };
     live.has_relatives = true;
@@ -89,8 +89,13 @@ fn succeed<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guar
     live.tree.iter_mut().for_each(Tree::watch_supervisor);
     live.register_bell(engine);
     live.succeed(pager);
+    let is_anchored = live.is_anchored;
     engine.set_stage(Stage::Paging);
     drop(core);
+    if is_anchored {
+        engine.served.open();
+    }
+    let guard = leash.map(|leash| Guard::start(engine, leash));
     start_helpers(engine);
     guard
 }
