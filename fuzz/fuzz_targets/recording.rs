@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use machine::replay::{Alone, Rerun};
 use trace::{Event, Header, Reader, Writer};
 
-/// Larger areas take memory, not other paths.
+/// Larger areas and stores take memory, not other paths.
 const LARGE: u64 = 1 << 16;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -19,8 +19,9 @@ fuzz_target!(|bytes: &[u8]| {
     }
     file.extend_from_slice(bytes);
     let Ok(mut reader) = Reader::open(&file[..]) else { return };
-    let mut rerun = Rerun::new(reader.header());
-    let mut alone = Alone::new(reader.header());
+    let slots = reader.header().slots.clamp(1, LARGE as u32);
+    let header = Header { slots, ..reader.header().clone() };
+    let (mut rerun, mut alone) = (Rerun::new(&header), Alone::new(&header));
     while let Some(block) = reader.next_block() {
         block.events().map(|stamped| stamped.event).filter(is_small).for_each(|event| {
             rerun.apply(&event);

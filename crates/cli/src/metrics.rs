@@ -34,6 +34,8 @@ pub(crate) struct Options {
 const PATIENCE: Duration = Duration::from_secs(5);
 const MOST_LINES: usize = 100;
 const MOST_LINE: u64 = 8192;
+/// How long to wait when nobody can be answered.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// What a metric is.
 #[derive(Clone, Copy)]
@@ -233,9 +235,11 @@ pub(crate) fn metrics(options: &Options) -> Result<u8, Trouble> {
         say("others can reach this address, and see which programs run here and what they need");
     }
     loop {
-        // Who breaks off, or asks nonsense, is no reason to end.
-        if let Ok((stream, _)) = listener.accept() {
-            let _ = answer(stream, &mut runs);
+        match listener.accept() {
+            // Who breaks off, or asks nonsense, is no reason to end.
+            Ok((stream, _)) => drop(answer(stream, &mut runs)),
+            // Where there is no descriptor or memory for it, there may be soon.
+            Err(_) => std::thread::sleep(AGAIN),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Finding runs of `outcore` on this machine, and reading the numbers of their processes.
 
 use crate::status::{Watcher, phase};
+use crate::trouble::Trouble;
 use std::collections::HashMap;
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -92,6 +93,19 @@ impl Runs {
         }
         samples
     }
+}
+
+/// The process that somebody typed; none if it is all of them.
+///
+/// # Errors
+/// Neither a number nor `all`.
+pub(crate) fn one_or_all(text: &str) -> Result<Option<u32>, Trouble> {
+    if text == "all" {
+        return Ok(None);
+    }
+    let pid = text.parse::<u32>();
+    pid.map(Some)
+        .map_err(|_| Trouble::bad_input(format!("{text} is neither the number of a process nor all")))
 }
 
 /// Processes that are called `outcore`.

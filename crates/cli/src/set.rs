@@ -2,7 +2,7 @@
 
 use crate::budget;
 use crate::memory::Memory;
-use crate::runs::{Life, Runs, ledger_of, why_not};
+use crate::runs::{Life, Runs, ledger_of, one_or_all, why_not};
 use crate::size::{shown, typed};
 use crate::trouble::{Trouble, say};
 use clap::Args;
@@ -42,13 +42,7 @@ pub(crate) struct Options {
 /// # Errors
 /// There is no such run, it cannot be changed, or not to that.
 pub(crate) fn set(options: &Options) -> Result<u8, Trouble> {
-    let pid =
-        match options.which.as_str() {
-            "all" => None,
-            text => Some(text.parse::<u32>().map_err(|_| {
-                Trouble::bad_input(format!("{text} is neither the number of a process nor all"))
-            })?),
-        };
+    let pid = one_or_all(&options.which)?;
     if budget::is_automatic(&options.ram) {
         return Err(Trouble::bad_input(
             "--ram auto is for 'outcore run'; write a size such as 256M, or a percentage",

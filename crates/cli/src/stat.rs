@@ -1,7 +1,7 @@
 //! `outcore stat`: the numbers of processes, once or again and again.
 
 use crate::report::{feature_words, phase_word};
-use crate::runs::{Life, Runs, Sample, why_not};
+use crate::runs::{Life, Runs, Sample, one_or_all, why_not};
 use crate::size::{grouped, shown};
 use crate::trouble::{Trouble, say};
 use clap::Args;
@@ -52,13 +52,7 @@ pub(crate) fn seconds(text: &str) -> Result<f64, String> {
 /// # Errors
 /// There is no such process, or it cannot be looked at.
 pub(crate) fn stat(options: &Options) -> Result<u8, Trouble> {
-    let pid =
-        match options.which.as_str() {
-            "all" => None,
-            text => Some(text.parse::<u32>().map_err(|_| {
-                Trouble::bad_input(format!("{text} is neither the number of a process nor all"))
-            })?),
-        };
+    let pid = one_or_all(&options.which)?;
     let mut runs = Runs::default();
     let mut before: Vec<Sample> = Vec::new();
     let mut round = 0;
@@ -209,9 +203,7 @@ fn about(sample: &Sample) -> String {
     let wait = stall_share(sample, None)
         .map_or(String::new(), |share| format!(" ({share:.0} % of the time since paging began)"));
     let waited = format!("{:.1} s{wait}", sample.number("stall_ns") as f64 / 1e9);
-    let frames = u64::from(sample.number("resident_pages") > 0);
-    let resident =
-        sample.number("resident_pages").saturating_sub(sample.number("parked_pages")) * 4096 * frames;
+    let resident = sample.number("resident_pages").saturating_sub(sample.number("parked_pages")) * 4096;
     let resident_set = match sample.heap() {
         0 => format!("{}, at most {}", size("rss_bytes"), size("peak_rss_bytes")),
         _ => "in that of its process".to_owned(),

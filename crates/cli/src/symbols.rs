@@ -44,10 +44,7 @@ impl Symbols {
         let part = loaded.segments.iter().find(|(start, len, _)| (*start..start + len).contains(&offset))?;
         let probe = offset - part.0 + part.2;
         let named = loaded.loader.find_symbol(probe).map(demangled);
-        let line = loaded.loader.find_location(probe).ok().flatten().and_then(|location| {
-            let file = location.file?.rsplit('/').next()?.to_owned();
-            Some(format!(" {file}:{}", location.line?))
-        });
+        let line = line_of_symbol(&loaded.loader, probe).map(|line| format!(" {line}"));
         match named {
             Some(named) => Some(format!("{named} ({short}{})", line.unwrap_or_default())),
             None => Some(unnamed),
@@ -64,6 +61,17 @@ fn load(path: &str) -> Option<Loaded> {
     });
     let segments = segments.collect();
     Some(Loaded { loader: addr2line::Loader::new(path).ok()?, segments })
+}
+
+/// File and line, in the function that has the symbol: of what was inlined there, where that was called.
+fn line_of_symbol(loader: &addr2line::Loader, probe: u64) -> Option<String> {
+    let mut frames = loader.find_frames(probe).ok()?;
+    let mut outermost = None;
+    while let Ok(Some(frame)) = frames.next() {
+        outermost = Some(frame);
+    }
+    let location = outermost?.location?;
+    Some(format!("{}:{}", location.file?.rsplit('/').next()?, location.line?))
 }
 
 fn demangled(symbol: &str) -> String {

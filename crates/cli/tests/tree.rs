@@ -8,7 +8,7 @@ mod watch;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::Command;
+use std::process::{ChildStdout, Command};
 use std::time::{Duration, Instant};
 use support::{compile, directory, native, outcore, paged, text};
 use watch::{Peak, Watched};
@@ -24,6 +24,36 @@ fn bound(ram: u64, heap: u64, processes: usize) -> u64 {
 fn keeps(peak: &Peak, ram: u64, heap: u64) {
     let bound = bound(ram, heap, peak.processes);
     assert!(peak.rss <= bound, "{} MiB resident of {} allowed: {peak:?}", peak.rss / MIB, bound / MIB);
+}
+
+/// Program `hot`: three processes that rest, and one that reads at random.
+struct Hot {
+    watched: Watched,
+    output: BufReader<ChildStdout>,
+}
+
+impl Hot {
+    /// Has read so many pages by now, and does nothing until it is told to end.
+    fn start(ram: u64, reads: &str) -> Self {
+        let mut watched = Watched::start(ram, &[&compile("tree.c"), "hot", "80", reads]);
+        let output = BufReader::new(watched.run.stdout.take().unwrap());
+        let mut hot = Self { watched, output };
+        hot.says("hot\n");
+        hot
+    }
+
+    /// Told to end, finds what it should.
+    fn ends(mut self) {
+        self.watched.run.stdin.take().unwrap().write_all(b"\n").unwrap();
+        self.says("every byte was right\n");
+        assert!(self.watched.run.wait().unwrap().success());
+    }
+
+    fn says(&mut self, wanted: &str) {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        assert_eq!(line, wanted, "{}", self.watched.stderr());
+    }
 }
 
 #[test]
@@ -57,29 +87,20 @@ fn thirty_two_forked_processes_in_an_eighth() {
 /// Three processes that rest, and one that reads at random what is as large as the whole budget.
 #[test]
 fn the_hot_one_gets_the_frames_of_idle_ones() {
-    let tree = compile("tree.c");
-    let mut watched = Watched::start(256, &[&tree, "hot", "80", "150000"]);
-    let mut output = BufReader::new(watched.run.stdout.take().unwrap());
-    let mut line = String::new();
-    output.read_line(&mut line).unwrap();
-    assert_eq!(line, "hot\n", "{}", watched.stderr());
+    let mut hot = Hot::start(256, "150000");
     let stat = outcore(&["stat", "--json"]).output().unwrap();
     let samples: serde_json::Value = serde_json::from_slice(&stat.stdout).unwrap();
-    let pids = watched.processes();
+    let pids = hot.watched.processes();
     let frames = |pid: &u32| {
         let sample = samples.as_array().unwrap().iter().rev().find(|sample| sample["pid"] == *pid).unwrap();
         sample["resident_pages"].as_u64().unwrap()
     };
-    let (hot, all) = (frames(&pids[0]), pids.iter().map(frames).sum::<u64>());
+    let (its_own, all) = (frames(&pids[0]), pids.iter().map(frames).sum::<u64>());
     assert_eq!(pids.len(), 4);
-    assert!(hot * 100 >= all * 85, "{hot} of {all} frames");
-    watched.look();
-    keeps(&watched.peak, 256, 480);
-    watched.run.stdin.take().unwrap().write_all(b"\n").unwrap();
-    line.clear();
-    output.read_line(&mut line).unwrap();
-    assert_eq!(line, "every byte was right\n", "{}", watched.stderr());
-    assert!(watched.run.wait().unwrap().success());
+    assert!(its_own * 100 >= all * 85, "{its_own} of {all} frames");
+    hot.watched.look();
+    keeps(&hot.watched.peak, 256, 480);
+    hot.ends();
 }
 
 #[test]
@@ -193,11 +214,8 @@ fn programs_that_fit_together_are_left_alone() {
 /// The budget is changed while one process reads and three rest: all of them stay within it.
 #[test]
 fn set_lowers_and_raises_the_budget_of_a_running_tree() {
-    let tree = compile("tree.c");
-    let mut watched = Watched::start(256, &[&tree, "hot", "80", "20000"]);
-    let mut output = BufReader::new(watched.run.stdout.take().unwrap());
-    let mut line = String::new();
-    output.read_line(&mut line).unwrap();
+    let mut hot = Hot::start(256, "20000");
+    let watched = &mut hot.watched;
     let pids = watched.processes();
     let set = |pid: u32, ram: &str| {
         let done = outcore(&["set", &pid.to_string(), "--ram", ram]).output().unwrap();
@@ -226,11 +244,7 @@ fn set_lowers_and_raises_the_budget_of_a_running_tree() {
     assert!(status == Some(2) && told.contains("does not run under 'outcore run'"), "{told}");
     assert_eq!(set(4_000_000, "64M").0, Some(2));
     assert_eq!(set(pids[0], "512M").0, Some(0));
-    watched.run.stdin.take().unwrap().write_all(b"\n").unwrap();
-    line.clear();
-    output.read_line(&mut line).unwrap();
-    assert_eq!(line, "every byte was right\n", "{}", watched.stderr());
-    assert!(watched.run.wait().unwrap().success());
+    hot.ends();
 }
 
 /// The limit of its control group is raised, and lowered again.

@@ -486,9 +486,10 @@ impl AddressSpace<'_> {
     pub fn pin(&self, addr: usize, len: usize, pinned: bool) -> bool {
         let range = pages_of(addr, len);
         let mut core = self.engine.lock_core();
-        core.pager.set_pinned(range, pinned);
-        if pinned && core.pager.pages_pinned() > u64::from(core.pager.frame_limit()) / 2 {
+        let half = u64::from(core.pager.frame_limit()) / 2;
+        if !pinned {
             core.pager.set_pinned(range, false);
+        } else if !core.pager.pin(&[range], half) {
             return false;
         }
         core.recorded(|recorder| recorder.pinned(range, pinned));

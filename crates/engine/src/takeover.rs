@@ -139,7 +139,7 @@ impl Live {
 
     /// Fits the frame limit to what the rest of the process leaves of the budget.
     pub(crate) fn keep_budget(&mut self, pager: &mut Pager, now: bool) {
-        let instant = Instant::now();
+        let instant = if now { Instant::now() } else { self.watch.instant() };
         let is_woken = self.tree.as_ref().is_some_and(Tree::is_woken);
         if !now && !is_woken && instant < self.limits.next_sample {
             return;

@@ -114,7 +114,8 @@ impl BackingOptions {
 }
 
 /// Memory whose pages a [`Backing`] supplies, of which as much is in memory as the heap's budget
-/// allows. What can be done with it is what can be done with a [`MappedFile`].
+/// allows. It is used as a [`MappedFile`] is, but for what takes that as `&mut`: it cannot be
+/// pinned, nor lent as bytes to be changed.
 ///
 /// ```
 /// use outcore::{Backing, BackingCall, BackingError, BackingOptions, Heap};
@@ -195,8 +196,8 @@ impl MappedBacking {
         self.map.cancel();
     }
 
-    /// Gives back what has been changed and ends the map, which dropping does as well without
-    /// saying what went wrong.
+    /// Gives back what has been changed and ends the map, which dropping does as well, but what
+    /// went wrong is then said on standard error only.
     ///
     /// # Errors
     /// As [`MappedFile::close`]. What was not taken back is lost.

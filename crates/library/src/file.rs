@@ -12,6 +12,7 @@ use core::ops::RangeBounds;
 use core::ptr;
 use engine::{Access, FileMap, FileSpec, PAGE, Pattern, Usage};
 use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -351,8 +352,8 @@ impl MappedFile {
         self.with(range, |map, addr, len| instance.usage_of_file(map, addr, len))
     }
 
-    /// Writes what is dirty to the file and unmaps it, which dropping does as well without
-    /// saying what went wrong. The disk need not have it yet.
+    /// Writes what is dirty to the file and unmaps it, which dropping does as well, but what
+    /// went wrong is then said on standard error only. The disk need not have it yet.
     ///
     /// # Errors
     /// [`FileError::WriteBack`]: what could not be written is lost if no other map has it.
@@ -376,7 +377,11 @@ impl MappedFile {
 impl Drop for MappedFile {
     fn drop(&mut self) {
         if let Err(error) = self.unmap() {
-            eprintln!("outcore: a mapped file was dropped, and {error}: what was not written is lost");
+            // Where nobody listens it cannot be said, which is no reason to panic.
+            let _ = writeln!(
+                std::io::stderr(),
+                "outcore: a mapped file was dropped, and {error}: what was not written is lost"
+            );
         }
     }
 }

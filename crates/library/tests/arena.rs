@@ -169,7 +169,12 @@ proptest! {
         run(&arena, &calls);
         drop(arena);
         prop_assert_eq!(heap.stats().pinned_bytes, 0);
-        prop_assert_eq!(heap.stats().store_used_bytes, 0);
+        // What was being written keeps its place until it is.
+        let start = std::time::Instant::now();
+        while heap.stats().store_used_bytes > 0 {
+            prop_assert!(start.elapsed().as_secs() < 20, "{}", heap.stats());
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -187,7 +192,8 @@ fn pinned_pages_stay() {
         assert_eq!(pages.usage(..2 * MIB).map(|usage| usage.resident), Ok(512));
     }
     assert!(heap.stats().swap_outs > before.swap_outs + 6000);
-    assert_eq!(pages.pin(2 * MIB..8 * MIB), Err(ArenaError::TooMuchPinned { bytes: 6 * MIB }));
+    assert_eq!(pages.pin(MIB..8 * MIB), Err(ArenaError::TooMuchPinned { bytes: 7 * MIB }));
+    assert_eq!(heap.stats().pinned_bytes, 2 * MIB as u64, "what was pinned before stays so");
     assert_eq!(pages.usage(..2 * MIB).map(|usage| usage.resident), Ok(512));
     pages.unpin(..).expect("a range");
     pages[2 * MIB..].iter_mut().step_by(PAGE).for_each(|byte| *byte = 9);

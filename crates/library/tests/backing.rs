@@ -5,10 +5,9 @@
 mod common;
 
 use allocator_api2::vec::Vec as PagedVec;
-use common::{BUDGET, Held, MIB, PAGE, Random, heap, run_alone, word};
+use common::{BUDGET, Held, MIB, PAGE, Random, dies_by_a_bus_error, heap, passes, word};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use outcore::{Backing, BackingCall, BackingError, BackingOptions, FileError, Heap, MappedBacking};
-use std::os::unix::process::ExitStatusExt as _;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -287,8 +286,7 @@ fn who_takes_nothing_back_for_long_does_not_stop_paging() {
 
 #[test]
 fn a_map_ends_while_a_call_is_under_way() {
-    let output = run_alone("ends_a_map");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    passes("ends_a_map");
 }
 
 #[test]
@@ -325,13 +323,6 @@ fn what_makes_no_sense_is_refused() {
 fn touch(map: &MappedBacking, offset: usize) -> u8 {
     // SAFETY: mapped; what cannot be had is a signal, which is what is tested.
     unsafe { map.as_ptr().add(offset).read_volatile() }
-}
-
-fn dies_by_a_bus_error(test: &str, message: &str) {
-    let output = run_alone(test);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.signal(), Some(libc::SIGBUS), "{said}");
-    assert!(said.contains(message), "{said}");
 }
 
 #[test]

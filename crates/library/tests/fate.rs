@@ -4,7 +4,7 @@
 mod common;
 
 use allocator_api2::vec::Vec as PagedVec;
-use common::{BUDGET, Held, MIB, PAGE, builder, heap, run_alone, word};
+use common::{BUDGET, Held, MIB, PAGE, builder, heap, is_killed, passes, word};
 use outcore::{Fallbacks, Heap};
 use std::os::unix::process::ExitStatusExt as _;
 
@@ -18,27 +18,6 @@ fn check(data: &[u64]) {
     for (index, found) in data.iter().enumerate() {
         assert_eq!(*found, word(1, index), "word {index}");
     }
-}
-
-/// The test of that name passes in a process of its own; what it says on standard error.
-fn passes(test: &str) -> String {
-    let output = run_alone(test);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(
-        output.status.success(),
-        "{:?}\n{}{said}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout)
-    );
-    said
-}
-
-/// It is killed by that signal; what it says on standard error.
-fn is_killed(test: &str, signal: i32) -> String {
-    let output = run_alone(test);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.signal(), Some(signal), "{}{said}", String::from_utf8_lossy(&output.stdout));
-    said
 }
 
 #[test]

@@ -2,12 +2,11 @@
 
 mod common;
 
-use common::{BUDGET, MIB, PAGE, builder, heap, run_alone};
+use common::{BUDGET, MIB, PAGE, builder, dies_by_a_bus_error, heap, passes};
 use outcore::{FileError, Heap, MapOptions};
 use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
-use std::os::unix::process::ExitStatusExt as _;
 
 fn file_of(pages: usize) -> File {
     let mut file = tempfile::tempfile_in("/var/tmp").expect("a file");
@@ -22,26 +21,10 @@ fn failing(plan: &str) -> Heap {
     builder().faults(plan).build().expect("a heap")
 }
 
-/// It is killed by SIGBUS; what it says on standard error.
-fn is_a_bus_error(test: &str) -> String {
-    let output = run_alone(test);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(
-        output.status.signal(),
-        Some(libc::SIGBUS),
-        "{}{said}",
-        String::from_utf8_lossy(&output.stdout)
-    );
-    said
-}
-
 #[test]
 fn a_page_that_cannot_be_read_is_a_bus_error() {
-    let said = is_a_bus_error("reads_what_cannot_be_read");
-    assert!(
-        said.contains("outcore: the page at byte 8192 of a mapped file cannot be had: reading failed"),
-        "{said}"
-    );
+    let message = "outcore: the page at byte 8192 of a mapped file cannot be had: reading failed";
+    dies_by_a_bus_error("reads_what_cannot_be_read", message);
 }
 
 #[test]
@@ -135,8 +118,7 @@ fn what_close_could_not_write_is_told() {
 
 #[test]
 fn a_file_made_shorter_is_a_bus_error_where_it_was() {
-    let said = is_a_bus_error("reads_what_is_gone");
-    assert!(said.contains("the file has become shorter: it ends at byte 5000"), "{said}");
+    dies_by_a_bus_error("reads_what_is_gone", "the file has become shorter: it ends at byte 5000");
 }
 
 #[test]
@@ -229,8 +211,7 @@ impl Drop for SmallDisk {
 
 #[test]
 fn a_forked_child_has_no_maps_and_its_parent_keeps_them() {
-    let output = run_alone("forks");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    passes("forks");
 }
 
 #[test]
@@ -263,8 +244,7 @@ fn forks() {
 
 #[test]
 fn nothing_is_left_of_maps() {
-    let output = run_alone("leaves_nothing");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    passes("leaves_nothing");
 }
 
 #[test]

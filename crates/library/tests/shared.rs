@@ -4,7 +4,7 @@
 mod common;
 mod members;
 
-use common::{Held, MIB, PAGE, Random, run_alone, word};
+use common::{Held, MIB, PAGE, Random, dies_by_a_bus_error, passes, word};
 use members::{Member, attach, create, is_dead, is_over, name, servers_of, within, words};
 use outcore::{Arena, Commit, ShareError, SharedError};
 use std::os::unix::process::ExitStatusExt;
@@ -181,8 +181,7 @@ fn as_many_members_as_there_may_be() {
 /// Who has created it may go first; with the last one everything goes.
 #[test]
 fn the_last_one_out_removes_it() {
-    let output = run_alone("last_out");
-    assert!(output.status.success(), "{output:?}");
+    passes("last_out");
 }
 
 #[test]
@@ -230,8 +229,7 @@ fn what_is_discarded_is_zeros_for_all() {
 /// What the program does to its descriptors does not reach the arena's.
 #[test]
 fn a_program_may_close_all_it_has() {
-    let output = run_alone("closes_all");
-    assert!(output.status.success(), "{output:?}");
+    passes("closes_all");
 }
 
 #[test]
@@ -253,10 +251,8 @@ fn closes_all() {
 /// A forked child has not got it, is told so, and may attach.
 #[test]
 fn a_forked_child_may_attach() {
-    let output = run_alone("forks");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{output:?}");
-    assert!(errors.contains("a forked child touched paged memory"), "{errors}");
+    let said = passes("forks");
+    assert!(said.contains("a forked child touched paged memory"), "{said}");
 }
 
 #[test]
@@ -295,10 +291,8 @@ fn forks() {
 /// Bytes that come back wrong are nobody's: who touches them gets SIGBUS, and members are told.
 #[test]
 fn what_the_store_loses_is_a_bus_error() {
-    let output = run_alone("reads_what_is_lost");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.signal(), Some(libc::SIGBUS), "{output:?}");
-    assert!(errors.contains("of a shared arena is lost: the store returned other bytes"), "{errors}");
+    let message = "of a shared arena is lost: the store returned other bytes";
+    dies_by_a_bus_error("reads_what_is_lost", message);
 }
 
 #[test]

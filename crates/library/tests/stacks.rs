@@ -5,14 +5,13 @@
 mod common;
 
 use allocator_api2::vec::Vec as PagedVec;
-use common::{BUDGET, Held, MIB, PAGE, heap, run_alone, word};
+use common::{BUDGET, Held, MIB, PAGE, dies_by_a_bus_error, heap, word};
 use core::hint::black_box;
 use core::num::NonZeroUsize;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use outcore::{Advice, ArenaError, Heap, Stacks};
-use std::os::unix::process::ExitStatusExt as _;
 use std::time::Instant;
 
 struct Paged(outcore::Stack);
@@ -193,13 +192,6 @@ fn guards_take_no_mappings() {
     assert_eq!(kept.len(), 20_000);
     let more = Held::now().mappings - before;
     assert!(more < 50, "{more} mappings");
-}
-
-fn dies_by_a_bus_error(test: &str, message: &str) {
-    let output = run_alone(test);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.signal(), Some(libc::SIGBUS), "{said}");
-    assert!(said.contains(message), "{said}");
 }
 
 #[test]

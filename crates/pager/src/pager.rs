@@ -235,6 +235,18 @@ impl Pager {
         }
     }
 
+    /// Pins the areas in `ranges`, of which no two overlap. False, and nothing changed, when
+    /// more than `most` pages would be pinned then.
+    pub fn pin(&mut self, ranges: &[PageRange], most: u64) -> bool {
+        let parts = ranges.iter().flat_map(|range| self.areas.within(*range));
+        let more: u64 = parts.filter(|area| !area.pinned).map(|area| area.range.count).sum();
+        let fits = self.pages_pinned() + more <= most;
+        if fits {
+            ranges.iter().for_each(|range| self.set_pinned(*range, true));
+        }
+        fits
+    }
+
     /// Says what forked children have of the areas in `range`.
     pub fn set_inherit(&mut self, range: PageRange, inherit: Inherit) {
         for area in self.areas.within(range) {

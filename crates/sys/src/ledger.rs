@@ -1,4 +1,4 @@
-#![expect(unsafe_code, reason = "maps the ledger")]
+#![expect(unsafe_code, reason = "says that a ledger may be shared")]
 //! The ledger: how much of one RAM budget each process of a tree may use.
 //!
 //! ```text
@@ -19,12 +19,11 @@
 //! Every field is an atomic word that others may write at any time: what is read is a number,
 //! and bounded by whoever uses it.
 
-use core::ptr::null_mut;
+use crate::shared::{self, Common};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, Ordering::Relaxed, Ordering::SeqCst};
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{MemfdFlags, Mode, OFlags, ftruncate, memfd_create};
+use rustix::fd::OwnedFd;
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags};
 use rustix::process::{Pid, test_kill_process};
 use std::path::Path;
 use std::time::Duration;
@@ -98,6 +97,9 @@ pub struct Ledger {
     seats: [Seat; SEATS],
 }
 
+// SAFETY: of C's layout, and atomic all through.
+unsafe impl Common for Ledger {}
+
 impl Ledger {
     /// A new one for `budget` bytes, and the descriptor through which others reach it.
     ///
@@ -106,32 +108,16 @@ impl Ledger {
     pub fn create(budget: u64) -> Result<(OwnedFd, &'static Self), Errno> {
         let file = memfd_create("outcore-ledger", MemfdFlags::CLOEXEC)?;
         ftruncate(&file, size_of::<Self>() as u64)?;
-        let ledger = Self::map(&file)?;
+        let ledger: &Self = shared::value(&file)?;
         ledger.budget.store(budget, Relaxed);
         ledger.supervisor.store(std::process::id(), Relaxed);
         ledger.magic.store(MAGIC, Ordering::Release);
         Ok((file, ledger))
     }
 
-    /// Maps the ledger that `file` holds, for ever.
-    fn map(file: impl AsFd) -> Result<&'static Self, Errno> {
-        if rustix::fs::fstat(&file)?.st_size < size_of::<Self>() as i64 {
-            return Err(Errno::INVAL);
-        }
-        let rights = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a fresh mapping at an address of the kernel's choice. It is never unmapped,
-        // as large as the type and page-aligned; every field allows every bit pattern and
-        // is atomic, because others may write at any time.
-        unsafe {
-            let page = rustix::mm::mmap(null_mut(), size_of::<Self>(), rights, MapFlags::SHARED, file, 0)?;
-            Ok(&*page.cast::<Self>())
-        }
-    }
-
     /// The ledger at `path`, if it is one of this version.
     pub fn open(path: &Path) -> Option<&'static Self> {
-        let file = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()?;
-        Self::map(file).ok().filter(|ledger| ledger.magic.load(Ordering::Acquire) == MAGIC)
+        shared::value_at::<Self>(path).filter(|ledger| ledger.magic.load(Ordering::Acquire) == MAGIC)
     }
 
     /// Bytes for all processes together.
@@ -352,7 +338,7 @@ mod tests {
     fn another_file_is_no_ledger() {
         assert!(Ledger::open(Path::new("/proc/self/exe")).is_none());
         let file = memfd_create("short", MemfdFlags::CLOEXEC).unwrap();
-        assert!(Ledger::map(&file).is_err());
+        assert!(shared::value::<Ledger>(&file).is_err());
         ftruncate(&file, size_of::<Ledger>() as u64).unwrap();
         use std::os::fd::AsRawFd;
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());

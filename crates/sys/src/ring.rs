@@ -11,12 +11,10 @@
 //! then     BLOCKS × { used  events  dropped before  time  pid   payload … }
 //! ```
 
-use core::ptr::null_mut;
+use crate::shared;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use rustix::fd::AsFd;
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags};
 use std::path::Path;
 
 /// Bytes of a block, its head included.
@@ -76,17 +74,11 @@ impl Ring {
     fn map(file: impl AsFd, index: usize, blocks: u32) -> Result<Self, Errno> {
         let len = ring_bytes(blocks);
         let offset = (index * len) as u64;
-        if rustix::fs::fstat(&file)?.st_size < (offset + len as u64) as i64 {
-            return Err(Errno::INVAL);
-        }
-        let rights = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a fresh mapping at an address of the kernel's choice, never unmapped, as long as
-        // the ring, page-aligned; its head is atomic and allows every bit pattern.
-        unsafe {
-            let base = rustix::mm::mmap(null_mut(), len, rights, MapFlags::SHARED, file, offset)?;
-            let shared = &*base.cast::<Shared>();
-            Ok(Self { shared, base: base.cast::<u8>(), blocks: blocks.into() })
-        }
+        let base = shared::map_for_ever(file, offset, len)?;
+        // SAFETY: never unmapped, longer than the head and page-aligned; the head is atomic and
+        // allows every bit pattern.
+        let shared = unsafe { &*base.cast::<Shared>() };
+        Ok(Self { shared, base, blocks: blocks.into() })
     }
 
     fn head(&self, block: u64) -> &'static Head {
@@ -127,7 +119,7 @@ pub enum Room {
 impl RingWriter {
     /// Opens ring number `index` at `path`, to go on behind whatever is in it. None where there is none.
     pub fn open(path: &Path, index: usize, pid: u32) -> Option<Self> {
-        let file = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let file = shared::open(path)?;
         // How long rings are is told by the first.
         let first = Ring::map(&file, 0, FEWEST_BLOCKS).ok()?;
         let blocks = u32::try_from(first.shared.blocks.load(Relaxed)).ok()?;

@@ -1,13 +1,14 @@
-#![expect(unsafe_code, reason = "maps memory that forked children share")]
-//! Memory that a process shares with its forked children.
+#![expect(unsafe_code, reason = "maps memory that other processes share")]
+//! Memory that a process shares: with its forked children, or with whoever has its file.
 
 use crate::maps::Mapping;
 use core::ops::Deref;
 use core::sync::atomic::AtomicU64;
-use rustix::fd::OwnedFd;
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{MemfdFlags, Mode, OFlags, fstat, ftruncate, memfd_create};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap};
+use std::path::Path;
 
 /// Memory that forked children share, zero at first, resident where touched. There for as
 /// long as anybody has it mapped.
@@ -65,6 +66,50 @@ pub fn words(count: usize) -> Result<&'static [AtomicU64], Errno> {
     // SAFETY: the mapping is page-aligned, as long as the words and never unmapped; every bit
     // pattern is a word, and others may write at any time, which atomic words allow.
     Ok(unsafe { core::slice::from_raw_parts(memory.addr() as *const AtomicU64, count) })
+}
+
+/// A type of which one value lies in memory that other processes write at any time.
+///
+/// # Safety
+/// Every bit pattern is one of its values, all of it that is read or written is atomic, and its
+/// layout is that of C.
+pub(crate) unsafe trait Common {}
+
+/// The `T` at the beginning of `file`, which others may have mapped too; for ever.
+///
+/// # Errors
+/// As [`map_for_ever`].
+pub(crate) fn value<T: Common>(file: impl AsFd) -> Result<&'static T, Errno> {
+    const { assert!(align_of::<T>() <= 4096, "mappings are aligned to pages") };
+    let start = map_for_ever(file, 0, size_of::<T>())?;
+    // SAFETY: never unmapped, as large as the type and page-aligned; the type allows every bit
+    // pattern and that others write at any time.
+    Ok(unsafe { &*start.cast::<T>() })
+}
+
+/// The same for the file at `path`. None where there is none, or it cannot be mapped.
+pub(crate) fn value_at<T: Common>(path: &Path) -> Option<&'static T> {
+    value(open(path)?).ok()
+}
+
+/// The file at `path`, to read and to write, if there is one for us.
+pub(crate) fn open(path: &Path) -> Option<OwnedFd> {
+    rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+/// Maps `len` bytes of `file` from `offset` on, to read and to write, and never unmaps them.
+///
+/// # Errors
+/// What fstat(2) and mmap(2) say; `EINVAL` for a file that is too short.
+pub(crate) fn map_for_ever(file: impl AsFd, offset: u64, len: usize) -> Result<*mut u8, Errno> {
+    // What lies beyond the end would be SIGBUS when it is touched.
+    if fstat(&file)?.st_size < (offset + len as u64) as i64 {
+        return Err(Errno::INVAL);
+    }
+    let rights = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let start = unsafe { mmap(core::ptr::null_mut(), len, rights, MapFlags::SHARED, file, offset)? };
+    Ok(start.cast())
 }
 
 #[cfg(test)]

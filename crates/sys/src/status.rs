@@ -1,4 +1,4 @@
-#![expect(unsafe_code, reason = "maps the page")]
+#![expect(unsafe_code, reason = "says that a page may be shared")]
 //! The status page: one block of shared memory in which every paged process of
 //! a run keeps its numbers, written without locks and read by the supervisor.
 //!
@@ -13,14 +13,13 @@
 //! who says so in [`Record::watched`].
 
 use crate::histogram::SharedHistogram;
-use core::ptr::null_mut;
+use crate::shared::{self, Common};
 use core::sync::atomic::{
     AtomicU8, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
 };
 use rustix::fd::AsFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags};
 use std::path::Path;
 
 /// Marks a status page, and its layout's version in the last two digits.
@@ -383,29 +382,21 @@ pub struct StatusPage {
     pub records: [Record; MAX_RECORDS],
 }
 
+// SAFETY: of C's layout, and atomic all through.
+unsafe impl Common for StatusPage {}
+
 impl StatusPage {
     /// Maps the page that `file` holds, for ever.
     ///
     /// # Errors
     /// What fstat(2) and mmap(2) say; `EINVAL` for a file that is too short.
     pub fn map(file: impl AsFd) -> Result<&'static Self, Errno> {
-        if rustix::fs::fstat(&file)?.st_size < size_of::<Self>() as i64 {
-            return Err(Errno::INVAL);
-        }
-        let rights = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a fresh mapping at an address of the kernel's choice. It is never
-        // unmapped, as large as the type and page-aligned; every field allows every
-        // bit pattern and is atomic, because others may write at any time.
-        unsafe {
-            let page = rustix::mm::mmap(null_mut(), size_of::<Self>(), rights, MapFlags::SHARED, file, 0)?;
-            Ok(&*page.cast::<Self>())
-        }
+        shared::value(file)
     }
 
     /// The page at `path`, if it is one.
     pub fn open(path: &Path) -> Option<&'static Self> {
-        let file = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()?;
-        Self::map(file).ok().filter(|page| page.magic.load(Acquire) == MAGIC)
+        shared::value_at::<Self>(path).filter(|page| page.magic.load(Acquire) == MAGIC)
     }
 
     /// Records that somebody has or had.

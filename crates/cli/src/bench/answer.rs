@@ -196,6 +196,7 @@ impl Answer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fit::tests::MEASURED;
     use super::super::{fit, model};
     use super::*;
 
@@ -205,18 +206,7 @@ mod tests {
         let measured = |kinds: &[(Kind, u64)]| {
             kinds.iter().map(|(kind, median)| (*kind, figures(*median))).collect::<BTreeMap<_, _>>()
         };
-        answer.add(
-            false,
-            measured(&[
-                (Kind::ZeroFill, 6_600),
-                (Kind::Parked, 9_900),
-                (Kind::CopyOnWrite, 1_800),
-                (Kind::SwapIn, 81_700),
-                (Kind::AheadPage, 3_700),
-                (Kind::File, 90_000),
-                (Kind::Handle, 21),
-            ]),
-        );
+        answer.add(false, measured(&[&MEASURED[..], &[(Kind::Handle, 21)]].concat()));
         answer.add(true, measured(&[(Kind::ZeroFill, 1_100), (Kind::Stack, 1_300), (Kind::File, 88_000)]));
         answer.add(true, BTreeMap::from([(Kind::SwapIn, Err("no swap space is on".to_owned()))]));
         let costs = fit::fit(&answer.to_fit());

@@ -231,7 +231,8 @@ impl Desk {
         &self.name
     }
 
-    /// Leaves a call for the transfer `token`. Does not allocate.
+    /// Leaves a call for the transfer `token`. Does not allocate, but for the message
+    /// when all calls have been cancelled.
     pub(crate) fn post(
         &self,
         token: u64,

@@ -582,12 +582,12 @@ impl Instance {
         let _blocked = Blocked::all();
         let ranges = map.pages(addr, len);
         let mut core = self.lock_core();
-        ranges.iter().for_each(|range| core.pager.set_pinned(*range, pinned));
-        let fits = !pinned || core.pager.pages_pinned() <= u64::from(core.pager.frame_limit()) / 2;
-        if !fits {
-            ranges.iter().for_each(|range| core.pager.set_pinned(*range, false));
+        let half = u64::from(core.pager.frame_limit()) / 2;
+        if pinned {
+            return core.pager.pin(&ranges, half);
         }
-        fits
+        ranges.iter().for_each(|range| core.pager.set_pinned(*range, false));
+        true
     }
 }
 

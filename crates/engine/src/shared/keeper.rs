@@ -30,7 +30,8 @@ pub(crate) fn own_table() -> Result<(), SharedError> {
         voice::be_heard();
         Ok(())
     } else {
-        Err(SharedError::Kernel("close_range(CLOSE_RANGE_UNSHARE), which needs Linux 5.9", Errno::NOSYS))
+        let error = Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::NOSYS);
+        Err(SharedError::Kernel("close_range(CLOSE_RANGE_UNSHARE), which needs Linux 5.9", error))
     }
 }
 

@@ -284,13 +284,16 @@ impl Members {
         for view in self.views() {
             let addr = self.at(view, page);
             // SAFETY: the core holds the page's bytes to be lost.
-            let poison = || unsafe { view.uffd.poison(addr, PAGE) } == Err(Errno::EXIST);
+            let poison = || unsafe { view.uffd.poison(addr, PAGE) };
+            let mut poisoned = poison();
             // What the protection has left at a hole is in the way once.
-            if poison() {
+            if poisoned == Err(Errno::EXIST) {
                 self.release(view, addr, PAGE);
-                if poison() {
-                    let _ = view.uffd.wake(addr, PAGE);
-                }
+                poisoned = poison();
+            }
+            // Who waits there faults again, and it is tried again.
+            if poisoned.is_err() {
+                let _ = view.uffd.wake(addr, PAGE);
             }
         }
         self.waiting.retain(|(waited, _)| *waited != page);

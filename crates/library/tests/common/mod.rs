@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses some of it")]
 
 use outcore::{Heap, HeapBuilder};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Output};
 
 pub(crate) const MIB: usize = 1 << 20;
@@ -48,6 +49,35 @@ pub(crate) fn run_alone(test: &str) -> Output {
         .expect("the test runs")
 }
 
+/// The test of that name passes in a process of its own; what it says on standard error.
+#[track_caller]
+pub(crate) fn passes(test: &str) -> String {
+    let output = run_alone(test);
+    let (status, said) = (output.status, in_text(&output.stderr));
+    assert!(status.success(), "{status:?}\n{}{said}", in_text(&output.stdout));
+    said
+}
+
+/// It is killed by that signal; what it says on standard error.
+#[track_caller]
+pub(crate) fn is_killed(test: &str, signal: i32) -> String {
+    let output = run_alone(test);
+    let (status, said) = (output.status, in_text(&output.stderr));
+    assert_eq!(status.signal(), Some(signal), "{status:?}\n{}{said}", in_text(&output.stdout));
+    said
+}
+
+/// It is killed by SIGBUS, and says this.
+#[track_caller]
+pub(crate) fn dies_by_a_bus_error(test: &str, message: &str) {
+    let said = is_killed(test, libc::SIGBUS);
+    assert!(said.contains(message), "{said}");
+}
+
+fn in_text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
 /// What a process has of what a heap needs: threads, descriptors of any of them, mappings.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Held {
@@ -70,6 +100,22 @@ impl Held {
             std::thread::yield_now();
         }
         Self::now()
+    }
+
+    /// As soon as nothing comes or goes any more, where it is not known how many threads
+    /// there will be: two looks agree, between which a thread that has been joined goes.
+    pub(crate) fn settled() -> Self {
+        let start = std::time::Instant::now();
+        let mut before = Self::now();
+        loop {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            let now = Self::now();
+            if now == before {
+                return now;
+            }
+            assert!(start.elapsed().as_secs() < 10, "no rest: {before:?}, {now:?}");
+            before = now;
+        }
     }
 
     pub(crate) fn now() -> Self {

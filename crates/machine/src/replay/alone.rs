@@ -5,8 +5,8 @@
 
 use super::deeds;
 use super::own::{FEWEST_FRAMES, MOST_VICTIMS, reclaim};
-use super::rerun::{FIRST_FRAMES, MOST_FRAMES, MOST_HELD};
-use pager::{Commit, Config, Fault, FillResult, FrameNo, PageNo, Pager};
+use super::rerun::{self, MOST_FRAMES, MOST_HELD};
+use pager::{Fault, FillResult, FrameNo, PageNo, Pager};
 use trace::{Event, Header, Outcome};
 
 /// Rounds of reclaim in one fault. Where these find no frame, all that could leave is pinned.
@@ -23,10 +23,7 @@ pub struct Alone {
 impl Alone {
     /// Of a run of this trace.
     pub fn new(header: &Header) -> Self {
-        let slots = (1 << 28) - 2;
-        let config =
-            Config { frames: FIRST_FRAMES, slots, commit: Commit::Lazy, readahead: header.readahead };
-        Self { pager: Pager::new(config), victims: Vec::with_capacity(MOST_VICTIMS as usize), digest: 0 }
+        Self { pager: rerun::pager(header), victims: Vec::with_capacity(MOST_VICTIMS as usize), digest: 0 }
     }
 
     /// Touches that waited for the store so far.

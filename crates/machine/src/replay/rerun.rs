@@ -22,7 +22,7 @@ const MOST_VICTIMS: usize = 256;
 /// Transfers that are remembered until they end.
 const MOST_TRANSFERS: usize = 4096;
 /// Frames of a run before it tells.
-pub(super) const FIRST_FRAMES: u32 = 1024;
+const FIRST_FRAMES: u32 = 1024;
 
 /// A transfer under way.
 #[derive(Debug)]
@@ -62,14 +62,18 @@ pub struct Rerun {
     diverged: u64,
 }
 
+/// A core for the run that `header` is about; where it does not say how large the store was, it never fills.
+pub(super) fn pager(header: &Header) -> Pager {
+    const MOST: u32 = (1 << 28) - 2;
+    let slots = if header.slots == 0 { MOST } else { header.slots.min(MOST) };
+    Pager::new(Config { frames: FIRST_FRAMES, slots, commit: Commit::Lazy, readahead: header.readahead })
+}
+
 impl Rerun {
     /// A core for the run that `header` is about.
     pub fn new(header: &Header) -> Self {
-        let slots = if header.slots == 0 { (1 << 28) - 2 } else { header.slots.min((1 << 28) - 2) };
-        let config =
-            Config { frames: FIRST_FRAMES, slots, commit: Commit::Lazy, readahead: header.readahead };
         Self {
-            pager: Pager::new(config),
+            pager: pager(header),
             reads: VecDeque::new(),
             writes: VecDeque::new(),
             claims: VecDeque::new(),
