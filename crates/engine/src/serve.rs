@@ -96,14 +96,14 @@ fn succeed<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guar
         engine.served.open();
     }
     let guard = leash.map(|leash| Guard::start(engine, leash));
-    start_helpers(engine);
+    start_helpers(engine, leash);
     guard
 }
 
 /// Starts the pager's other threads. Without the core's lock: for a thread the C library
 /// allocates, and a program thread that forks holds the heap's locks and waits for the core's.
-fn start_helpers(engine: &'static Engine) {
-    let core = engine.lock_core();
+fn start_helpers(engine: &'static Engine, leash: Option<&Leash>) {
+    let core = home::lock_core(engine, leash);
     let Some(live) = core.live.as_ref() else { die("the pager thread lost its means") };
     let arena = live.arena.as_fd().try_clone_to_owned();
     let digester = live.digester.clone();
@@ -111,7 +111,7 @@ fn start_helpers(engine: &'static Engine) {
     let waker = arena.ok().and_then(|arena| Waker::start(arena, None, engine.thread_starts));
     let mut assistant = Assistant::new();
     assistant.begin(&digester, engine.thread_starts);
-    let mut core = engine.lock_core();
+    let mut core = home::lock_core(engine, leash);
     let Some(live) = core.live.as_mut() else { die("the pager thread lost its means") };
     live.steering.begin(waker, None);
     live.assistant = assistant;
@@ -196,7 +196,7 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
     }
     let mut guard = guard;
     // Nothing is absent yet that would read as zeros without the pager.
-    while !is_anchored(engine) && guard.as_mut().is_some_and(Guard::is_starting) {
+    while !is_anchored(engine, leash) && guard.as_mut().is_some_and(Guard::is_starting) {
         leash.into_iter().for_each(Leash::check);
         std::thread::sleep(SOON);
     }
@@ -217,13 +217,13 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
     drop(core);
     drop(address_space);
     slice::ask_for(slice::USUAL);
-    start_helpers(engine);
+    start_helpers(engine, leash);
     guard
 }
 
 /// Whether nobody reads zeros if the pager is killed before it has a guard.
-fn is_anchored(engine: &Engine) -> bool {
-    engine.lock_core().live.as_ref().is_some_and(|live| live.is_anchored)
+fn is_anchored(engine: &Engine, leash: Option<&Leash>) -> bool {
+    home::lock_core(engine, leash).live.as_ref().is_some_and(|live| live.is_anchored)
 }
 
 /// The budget may be changed while processes run.
@@ -240,7 +240,7 @@ pub(crate) fn serve(engine: &Engine, leash: Option<&Leash>, mut guard: Option<Gu
     let mut faults: Vec<PageNo> = Vec::with_capacity((MAX_READS + 1) * EventBuffer::CAPACITY);
     let mut wait = Wait::new();
     let mut is_awaited = !engine.served.is_open();
-    let is_anchored = is_anchored(engine);
+    let is_anchored = is_anchored(engine, leash);
     loop {
         // The thread that becomes the guard may touch what is served here.
         let guard_starts = guard.as_mut().is_some_and(Guard::is_starting);
