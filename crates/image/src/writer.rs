@@ -13,8 +13,9 @@ use std::io;
 const BUFFER: usize = 1 << 20;
 /// Nodes that are gathered, so that they lie together: those of 128 MiB of pages.
 const GATHERED: usize = 256;
-/// Pages that are remembered, to find them again among later ones.
-const REMEMBERED: usize = 1 << 20;
+/// Pages that are remembered, to find them again among later ones: as many as a table of 2²⁰ places
+/// takes before it is doubled.
+const REMEMBERED: usize = (1 << 20) / 8 * 7;
 
 /// What an image has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

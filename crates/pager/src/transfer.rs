@@ -186,6 +186,8 @@ impl Pager {
             .frames
             .all()
             .filter(|(_, queue, _)| matches!(queue, Queue::Transfer | Queue::Orphan))
+            // Most often there are none, and the table of frames is long.
+            .take(self.frames.count(Queue::Transfer) as usize)
             .collect();
         for (frame, queue, page) in under_way {
             match (queue, self.table.get(page)) {
