@@ -139,6 +139,8 @@ pub(crate) struct Limits {
     /// The process's other memory when last sampled.
     pub(crate) unpaged_bytes: u64,
     pub(crate) peak_unpaged_bytes: u64,
+    /// Samples in a row that came in the middle of a change of the address space.
+    pub(crate) unsure: u32,
     pub(crate) rss_bytes: u64,
     pub(crate) peak_rss_bytes: u64,
 }

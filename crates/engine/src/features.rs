@@ -249,6 +249,7 @@ fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64
             overdraft: 0,
             unpaged_bytes: 0,
             peak_unpaged_bytes: 0,
+            unsure: 0,
             rss_bytes: 0,
             peak_rss_bytes: 0,
         },

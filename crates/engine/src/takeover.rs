@@ -147,6 +147,10 @@ impl Live {
         self.limits.next_sample = instant + LOOK_EVERY;
         let Some((unpaged, resident)) = self.measure(pager) else { return };
         let limits = &mut self.limits;
+        // What is being dropped has left the core before it leaves the kernel, and would seem not to be paged.
+        let is_unsure = pager.is_changing() && limits.unsure < MOST_UNSURE;
+        limits.unsure = if is_unsure { limits.unsure + 1 } else { 0 };
+        let unpaged = if is_unsure { unpaged.min(limits.unpaged_bytes) } else { unpaged };
         if let Some(tree) = &mut self.tree {
             let counters = pager.counters();
             let look = Look {
@@ -193,6 +197,9 @@ impl Live {
         }
     }
 }
+
+/// Samples in a row that may come in the middle of a change before one counts.
+const MOST_UNSURE: u32 = 32;
 
 /// Fewer frames than this cannot hold the transfers of a moment: 4 MiB.
 pub(crate) const MIN_FRAMES: u64 = 1024;
