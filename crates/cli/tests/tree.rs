@@ -84,15 +84,20 @@ fn thirty_two_forked_processes_in_an_eighth() {
     assert!(run.of_others("swap_ins") > 50_000, "paged too little");
 }
 
+/// What `outcore stat` says of everything that runs.
+fn samples() -> Vec<serde_json::Value> {
+    let stat = outcore(&["stat", "--json"]).output().unwrap();
+    serde_json::from_slice(&stat.stdout).unwrap()
+}
+
 /// Three processes that rest, and one that reads at random what is as large as the whole budget.
 #[test]
 fn the_hot_one_gets_the_frames_of_idle_ones() {
     let mut hot = Hot::start(256, "150000");
-    let stat = outcore(&["stat", "--json"]).output().unwrap();
-    let samples: serde_json::Value = serde_json::from_slice(&stat.stdout).unwrap();
+    let samples = samples();
     let pids = hot.watched.processes();
     let frames = |pid: &u32| {
-        let sample = samples.as_array().unwrap().iter().rev().find(|sample| sample["pid"] == *pid).unwrap();
+        let sample = samples.iter().rev().find(|sample| sample["pid"] == *pid).unwrap();
         sample["resident_pages"].as_u64().unwrap()
     };
     let (its_own, all) = (frames(&pids[0]), pids.iter().map(frames).sum::<u64>());
@@ -113,10 +118,13 @@ fn a_tree_goes_on_without_its_supervisor_and_says_so() {
         std::thread::yield_now();
     }
     // Until memory is paged somewhere.
-    while watched.peak.rss < 70 * MIB && start.elapsed() < Duration::from_secs(20) {
-        watched.look();
-    }
     let processes = watched.processes();
+    let pages = |sample: &serde_json::Value| {
+        sample["swap_outs"].as_u64() > Some(0) && processes.iter().any(|pid| sample["pid"] == *pid)
+    };
+    while !samples().iter().any(pages) {
+        assert!(start.elapsed() < Duration::from_secs(20), "nothing is paged: {}", watched.stderr());
+    }
     watched.run.kill().unwrap();
     watched.run.wait().unwrap();
     let mut output = String::new();

@@ -86,7 +86,8 @@ fn succeed<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guar
     let Core { pager, live: Some(live), .. } = &mut *core else { die("the pager thread lost its means") };
     live.has_relatives = true;
     live.tree = Tree::new(true);
-    live.tree.iter_mut().for_each(Tree::watch_supervisor);
+    // Where it was killed before, the parent has said so.
+    live.tree.iter_mut().for_each(|tree| _ = tree.watch_supervisor());
     live.register_bell(engine);
     live.succeed(pager);
     let is_anchored = live.is_anchored;
@@ -209,13 +210,16 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
         core = engine.lock_core();
     }
     let Core { pager, live: Some(live), .. } = &mut *core else { die("the pager thread lost its means") };
-    tree.iter_mut().for_each(Tree::watch_supervisor);
+    let nobody_watches = tree.as_mut().is_some_and(Tree::watch_supervisor);
     live.tree = tree;
     live.register_bell(engine);
     live.take_over(pager);
     engine.set_stage(Stage::Paging);
     drop(core);
     drop(address_space);
+    if nobody_watches {
+        tree::say_that_nobody_watches();
+    }
     slice::ask_for(slice::USUAL);
     start_helpers(engine, leash);
     guard

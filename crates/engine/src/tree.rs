@@ -20,6 +20,7 @@ use crate::voice;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering, Ordering::Relaxed};
 use pager::apportion::{self, Claimant, FIRST_NEED, Seen};
+use rustix::io::Errno;
 use rustix::thread::{Timespec, futex};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -280,10 +281,12 @@ impl Tree {
         }
     }
 
-    /// Paging begins: that the supervisor is killed is to be known.
-    pub(crate) fn watch_supervisor(&mut self) {
-        let supervisor = self.account.ledger().supervisor();
-        self.supervisor = supervisor.and_then(|pid| Process::open(pid).ok());
+    /// Paging begins: that the supervisor is killed is to be known. Whether it was killed before.
+    pub(crate) fn watch_supervisor(&mut self) -> bool {
+        let supervisor = self.account.ledger().supervisor().map(Process::open);
+        let is_gone = matches!(supervisor, Some(Err(Errno::SRCH)));
+        self.supervisor = supervisor.and_then(Result::ok);
+        is_gone
     }
 
     /// Readable when the supervisor has ended.
@@ -295,12 +298,17 @@ impl Tree {
     pub(crate) fn supervisor_has_ended(&mut self) {
         self.supervisor = None;
         if self.account.ledger().supervisor().is_some() {
-            voice::tell_program(
-                "the outcore that watched this program has been killed: the program goes on, and its processes share \
-                 their RAM as before, but nothing will be reported",
-            );
+            say_that_nobody_watches();
         }
     }
+}
+
+/// The supervisor has been killed.
+pub(crate) fn say_that_nobody_watches() {
+    voice::tell_program(
+        "the outcore that watched this program has been killed: the program goes on, and its processes share \
+         their RAM as before, but nothing will be reported",
+    );
 }
 
 fn claimant(seat: &Seat, elapsed: Duration) -> Claimant {
