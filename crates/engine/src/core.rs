@@ -200,6 +200,17 @@ impl Core {
         });
     }
 
+    /// Pins what is managed in these ranges, of which no two overlap, or lets it go. False, and nothing changed,
+    /// when pinned memory would leave less than half the frames.
+    pub(crate) fn pin(&mut self, ranges: &[PageRange], pinned: bool) -> bool {
+        let half = u64::from(self.pager.frame_limit()) / 2;
+        if pinned {
+            return self.pager.pin(ranges, half);
+        }
+        ranges.iter().for_each(|range| self.pager.set_pinned(*range, false));
+        true
+    }
+
     /// A pager with this one's areas and nothing touched, for a forked child.
     pub(crate) fn take_areas(&mut self) -> Pager {
         let mut pager = Pager::new(self.pager.config());

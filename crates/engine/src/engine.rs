@@ -486,14 +486,11 @@ impl AddressSpace<'_> {
     pub fn pin(&self, addr: usize, len: usize, pinned: bool) -> bool {
         let range = pages_of(addr, len);
         let mut core = self.engine.lock_core();
-        let half = u64::from(core.pager.frame_limit()) / 2;
-        if !pinned {
-            core.pager.set_pinned(range, false);
-        } else if !core.pager.pin(&[range], half) {
-            return false;
+        let done = core.pin(&[range], pinned);
+        if done {
+            core.recorded(|recorder| recorder.pinned(range, pinned));
         }
-        core.recorded(|recorder| recorder.pinned(range, pinned));
-        true
+        done
     }
 
     /// Anonymous private memory has been mapped at `addr` for stacks of `stride` bytes each, none

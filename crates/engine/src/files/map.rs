@@ -581,13 +581,7 @@ impl Instance {
     pub fn pin_file(&self, map: &FileMap, addr: usize, len: usize, pinned: bool) -> bool {
         let _blocked = Blocked::all();
         let ranges = map.pages(addr, len);
-        let mut core = self.lock_core();
-        let half = u64::from(core.pager.frame_limit()) / 2;
-        if pinned {
-            return core.pager.pin(&ranges, half);
-        }
-        ranges.iter().for_each(|range| core.pager.set_pinned(*range, false));
-        true
+        self.lock_core().pin(&ranges, pinned)
     }
 }
 
