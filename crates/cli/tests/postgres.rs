@@ -3,6 +3,9 @@
 
 #[expect(dead_code, reason = "what the other tests use of it")]
 mod support;
+#[expect(dead_code, reason = "what the other tests use of it")]
+#[path = "support/watch.rs"]
+mod watch;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 use support::{Paged, directory, skip, text};
+use watch::{everybody, rss};
 
 const MIB: u64 = 1 << 20;
 /// MiB, for the server and all its backends: less than what these have of their own.
@@ -196,22 +200,12 @@ impl Server<'_> {
 
     /// Notes who is there, and adds up the resident sets of all that are not Outcore's.
     fn look(&mut self) -> u64 {
-        let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
-            .unwrap()
-            .flatten()
-            .filter_map(|entry| {
-                let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-                let parent = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()?;
-                Some((entry.file_name().to_str()?.parse().ok()?, parent))
-            })
-            .collect();
-        let (mut tree, mut next) = (vec![self.run.id()], 0);
-        while let Some(parent) = tree.get(next).copied() {
-            tree.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
-            next += 1;
-        }
-        self.seen.extend(&tree);
-        tree.into_iter().filter(|pid| !name(*pid).starts_with("outcore")).filter_map(rss).sum()
+        let all = everybody(self.run.id());
+        self.seen.extend(all.iter().map(|one| one.pid).chain([self.run.id()]));
+        // Run natively, the first one is the server's.
+        let first = Some(self.run.id()).filter(|pid| !name(*pid).starts_with("outcore"));
+        let programs = all.into_iter().filter(|one| !one.is_ours).map(|one| one.pid);
+        programs.chain(first).filter_map(rss).sum()
     }
 
     /// Ends it by a signal, and says that nothing of it is left.
@@ -263,11 +257,6 @@ impl Drop for Server<'_> {
 
 fn name(pid: u32) -> String {
     fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
-}
-
-fn rss(pid: u32) -> Option<u64> {
-    let sizes = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    Some(sizes.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()? * 4096)
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl Watched {
 
     /// Processes of the run now, with the program itself first.
     pub(crate) fn processes(&self) -> Vec<u32> {
-        descendants(self.run.id())
+        everybody(self.run.id()).into_iter().filter(|one| !one.is_ours).map(|one| one.pid).collect()
     }
 
     /// Adds up what they have now.
@@ -80,30 +80,39 @@ impl Watched {
     }
 }
 
-/// Everybody below `root`, parents first, pagers and guards aside.
-fn descendants(root: u32) -> Vec<u32> {
-    let all: Vec<(u32, u32, bool)> = fs::read_dir("/proc")
+/// A process of a tree.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct One {
+    pub(crate) pid: u32,
+    /// Outcore itself, a pager or a guard.
+    pub(crate) is_ours: bool,
+}
+
+/// Everybody below `root`, parents first.
+pub(crate) fn everybody(root: u32) -> Vec<One> {
+    let all: Vec<(One, u32)> = fs::read_dir("/proc")
         .unwrap()
         .flatten()
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
             let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
             let (name, rest) = (stat.split_once('(')?.1.rsplit_once(')')?.0, stat.rsplit_once(')')?.1);
-            Some((pid, rest.split_ascii_whitespace().nth(1)?.parse().ok()?, name.starts_with("outcore")))
+            let one = One { pid, is_ours: name.starts_with("outcore") };
+            Some((one, rest.split_ascii_whitespace().nth(1)?.parse().ok()?))
         })
         .collect();
-    let mut found = vec![root];
+    let below = |parent: u32| all.iter().filter(move |(_, of)| *of == parent).map(|(one, _)| *one);
+    let mut found: Vec<One> = below(root).collect();
     let mut next = 0;
-    while next < found.len() {
-        let parent = found[next];
-        found.extend(all.iter().filter(|(_, of, ours)| *of == parent && !ours).map(|(pid, ..)| *pid));
+    while let Some(parent) = found.get(next).copied() {
+        found.extend(below(parent.pid));
         next += 1;
     }
-    found.remove(0);
     found
 }
 
-fn rss(pid: u32) -> Option<u64> {
+/// Bytes that are resident of a process.
+pub(crate) fn rss(pid: u32) -> Option<u64> {
     let sizes = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     Some(sizes.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()? * 4096)
 }
