@@ -257,7 +257,7 @@ impl Engine {
     /// strict and the promise could not be kept; nothing is promised then.
     #[must_use]
     pub fn promise(&self, bytes: u64) -> bool {
-        if self.settings.commit == Commit::Strict {
+        if self.refuses_promises() {
             let room = match self.settings.scope {
                 Scope::Process => self.settings.ram_bytes.saturating_add(self.settings.store_bytes),
                 // What the tables take of the budget is not known yet.
@@ -278,6 +278,11 @@ impl Engine {
             let _ = self.ready.wait(self);
         }
         true
+    }
+
+    /// Whether a promise may be refused.
+    pub fn refuses_promises(&self) -> bool {
+        self.settings.commit == Commit::Strict
     }
 
     /// Takes a promise back.
