@@ -2,6 +2,7 @@
 //! Shared arenas, for C.
 
 use crate::arena::Arena;
+use crate::budget_c;
 use crate::error::{Kind, failed, note};
 use crate::process::{self, OcConfig};
 use crate::shared::{ShareError, SharedArena, SharedArenaBuilder};
@@ -19,7 +20,7 @@ pub struct OcSharedArena {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OcSharedStatus {
-    /// Bytes of RAM that its pages may take.
+    /// Bytes of RAM that its pages may take; of a budget that is shared, now.
     pub budget: usize,
     /// Bytes of pages that are in memory, once for all members.
     pub resident: usize,
@@ -49,6 +50,7 @@ fn kind(error: &ShareError) -> Kind {
             | SharedError::Size { .. }
             | SharedError::Range { .. }
             | SharedError::SmallBudget { .. } => Kind::Invalid,
+            SharedError::Budget(error) => budget_c::kind(error),
             SharedError::Exists { .. } => Kind::Number(libc::EEXIST),
             SharedError::NotFound { .. } => Kind::Number(libc::ENOENT),
             SharedError::NotOurs { .. } => Kind::Number(libc::EACCES),

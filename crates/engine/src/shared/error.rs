@@ -1,5 +1,6 @@
 //! What cannot be done with a shared arena.
 
+use crate::budget::BudgetError;
 use crate::shared::{LARGEST_ARENA, MOST_MEMBERS, VERSION};
 use core::error::Error;
 use core::fmt::{self, Display, Formatter};
@@ -28,6 +29,8 @@ pub enum SharedError {
         /// What works, in bytes.
         least: u64,
     },
+    /// The budget that is to be shared cannot be.
+    Budget(BudgetError),
     /// This user has an arena of that name.
     Exists {
         /// The name.
@@ -85,6 +88,7 @@ impl Display for SharedError {
             Self::SmallBudget { given, least } => {
                 write!(f, "a budget of {given} bytes is too small: give at least {least} bytes")
             }
+            Self::Budget(error) => write!(f, "{error}"),
             Self::Exists { name } => {
                 write!(f, "there is an arena named {name:?} already: attach to it, or choose another name")
             }

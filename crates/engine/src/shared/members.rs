@@ -3,6 +3,7 @@
 
 use crate::PAGE;
 use crate::core::page_of;
+use crate::shared::charge::{self, Charge};
 use pager::{PageNo, PageRange};
 use rustix::event::epoll;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,6 +23,8 @@ const SAID: Duration = Duration::from_millis(50);
 pub(crate) struct View {
     pub(crate) uffd: Uffd,
     pub(crate) addr: usize,
+    /// Where its process would count the arena's pages as well.
+    pub(crate) charge: Option<Charge>,
 }
 
 /// How far somebody has got who has connected.
@@ -79,7 +82,6 @@ pub(crate) struct Members {
     /// When members were told what went wrong.
     pub(crate) told: Option<Instant>,
     pub(crate) next_look: Instant,
-    pub(crate) budget_bytes: u64,
 }
 
 impl Members {
@@ -88,7 +90,6 @@ impl Members {
         range: PageRange,
         listener: OwnedFd,
         starter: OwnedFd,
-        budget_bytes: u64,
     ) -> Result<Self, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (id, fd) in [(Self::LISTENER, &listener), (Self::STARTER, &starter)] {
@@ -106,7 +107,6 @@ impl Members {
             current: Vec::with_capacity(crate::shared::MOST_MEMBERS),
             told: None,
             next_look: Instant::now(),
-            budget_bytes,
         })
     }
 
@@ -183,12 +183,26 @@ impl Members {
         self.waiting.retain(|(page, _)| !range.contains(*page));
     }
 
+    /// Pages are mapped in a view.
+    fn charge(&self, view: &View, range: PageRange) {
+        let (first, count) = charge::within(self.range, range);
+        view.charge.iter().for_each(|charge| charge.mapped(first, count));
+    }
+
+    /// Pages are in no view any more.
+    fn discharge(&self, range: PageRange) {
+        let (first, count) = charge::within(self.range, range);
+        self.views().filter_map(|view| view.charge.as_ref()).for_each(|charge| charge.unmapped(first, count));
+    }
+
     fn show(&self, view: &View, range: PageRange) {
         let (addr, len) = (self.at(view, range.start), range.count as usize * PAGE);
         let mut done = 0;
         while done < len {
             // SAFETY: the core holds these pages to be what the members expect there.
             let mapped = unsafe { view.uffd.resume(addr + done, len - done, Waking::Now) };
+            let start = range.start.plus((done / PAGE) as u64);
+            self.charge(view, PageRange { start, count: (mapped.done / PAGE) as u64 });
             done += mapped.done;
             match mapped.stop {
                 None => {}
@@ -197,6 +211,7 @@ impl Members {
                 // It has no memory any more.
                 Some(Stop::Gone) => break,
                 Some(Stop::Exists) => {
+                    self.charge(view, PageRange::one(range.start.plus((done / PAGE) as u64)));
                     self.release(view, addr + done, PAGE);
                     done += PAGE;
                 }
@@ -229,6 +244,8 @@ impl Members {
             let addr = self.at(view, page);
             // SAFETY: what is in the memory is what the members expect there.
             let mapped = unsafe { view.uffd.resume(addr, count as usize * PAGE, Waking::Now) };
+            let pages = (mapped.done / PAGE).max(usize::from(mapped.stop == Some(Stop::Exists)));
+            self.charge(view, PageRange { start: page, count: pages as u64 });
             match mapped.stop {
                 _ if mapped.done > 0 => {}
                 Some(Stop::Exists) => self.release(view, addr, PAGE),
@@ -272,6 +289,8 @@ impl Members {
         let left = copied.and_then(|()| self.memory.punch(offset, len as u64));
         if left.is_err() {
             self.views().for_each(|view| self.release(view, self.at(view, range.start), len));
+        } else {
+            self.discharge(range);
         }
         left
     }
@@ -303,6 +322,9 @@ impl Members {
     /// Drops what the memory has of pages that the core has forgotten.
     pub(crate) fn drop_pages(&mut self, range: PageRange) -> Result<(), Errno> {
         let dropped = self.memory.punch(self.offset(range.start), range.count * PAGE as u64);
+        if dropped.is_ok() {
+            self.discharge(range);
+        }
         let len = range.count as usize * PAGE;
         // Who waited for what is no more must find out.
         for view in self.views() {
