@@ -4,7 +4,7 @@
 use outcore::{Arena, SharedArena};
 use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const MIB: usize = 1 << 20;
@@ -84,6 +84,8 @@ const RAM: usize = 128;
 const DATA: usize = 96 * MIB;
 /// Processes that have the arena, the program among them.
 const MEMBERS: usize = 4;
+/// What each of the others has of its own.
+const OWN: usize = 24 * MIB;
 
 /// An arena without a budget of its own takes part in that of the run: it gets what the processes
 /// do not use, and gives it back; its pages count once, however many have them mapped.
@@ -122,7 +124,15 @@ impl Reader {
 fn reads() {
     let arena =
         Arena::attach(&std::env::var(NAME).expect("a name")).unwrap_or_else(|error| panic!("{error}"));
-    let is_told = std::sync::atomic::AtomicBool::new(true);
+    // Its own memory is counted, and with it what it has mapped of the arena.
+    let own: Vec<u64> = (0..OWN / 8).map(|index| word(index) ^ 2).collect();
+    let is_told = AtomicBool::new(true);
+    let check = |what: &str, index: usize, right: bool| {
+        if !right {
+            eprintln!("word {index} of {what} is wrong");
+            std::process::exit(1);
+        }
+    };
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut seed = u64::from(std::process::id());
@@ -132,12 +142,13 @@ fn reads() {
                     continue;
                 }
                 let index = at_random(&mut seed);
-                assert_eq!(words(&arena)[index].load(Ordering::Relaxed), word(index), "word {index}");
+                check("the arena", index, words(&arena)[index].load(Ordering::Relaxed) == word(index));
             }
         });
         for line in std::io::stdin().lines() {
             is_told.store(line.expect("text") == "read", Ordering::Relaxed);
         }
+        own.iter().enumerate().for_each(|(index, found)| check("its own", index, *found == word(index) ^ 2));
         std::process::exit(0);
     });
 }
@@ -194,11 +205,13 @@ fn competes() {
         place.store(word(index), Ordering::Relaxed);
     }
     let own: Vec<u64> = (0..DATA / 8).map(|index| word(index) ^ 1).collect();
+    let path = std::env::var_os("OUTCORE_LEDGER").expect("a ledger");
+    let ledger = sys::ledger::Ledger::open(path.as_ref()).expect("a ledger");
     let server = server_of(&name);
     let mut readers: Vec<Reader> = (1..MEMBERS).map(|_| Reader::start(&name)).collect();
     let processes: Vec<u32> =
         [std::process::id(), server].into_iter().chain(readers.iter().map(|reader| reader.0.id())).collect();
-    let bound = (RAM + 32 + 16 * processes.len()) * MIB + 2 * DATA / 100;
+    let bound = (RAM + 32 + 16 * processes.len()) * MIB + (2 * DATA + (MEMBERS - 1) * OWN) / 100;
     let begun = Instant::now();
     let mut highest = 0;
     let mut within = |what: &str, work: &mut dyn FnMut(), holds: &dyn Fn() -> bool| {
@@ -227,6 +240,10 @@ fn competes() {
         readers.iter_mut().for_each(|reader| reader.tell("read"));
         let mut rest = || std::thread::sleep(Duration::from_millis(5));
         within("the arena has most", &mut rest, &|| in_memory(&arena) >= RAM / 2 * MIB);
+        // It is in four processes, and counts once.
+        let (counted, there) = (ledger.used() as usize, in_all(&arena, &processes));
+        println!("{} MiB counted of {} MiB", counted / MIB, there / MIB);
+        assert!(counted <= there + 32 * MIB);
         readers.iter_mut().for_each(|reader| reader.tell("rest"));
         within("the program has most", &mut read_own, &|| in_memory(&arena) <= RAM / 4 * MIB);
     }
@@ -236,8 +253,6 @@ fn competes() {
     }
     assert_eq!(arena.stats().expect("numbers").members, MEMBERS as u64);
     // Killed, a member and then the server leave no seat.
-    let ledger = sys::ledger::Ledger::open(&std::env::var_os("OUTCORE_LEDGER").expect("a ledger").into());
-    let ledger = ledger.expect("a ledger");
     let seats = || ledger.taken().count();
     assert_eq!(seats(), MEMBERS + 1);
     let mut until = |what: &str, holds: &dyn Fn() -> bool| {
@@ -254,7 +269,7 @@ fn competes() {
     until("a killed member has a seat", &|| seats() == MEMBERS);
     for mut reader in readers {
         drop(reader.0.stdin.take());
-        reader.0.wait().expect("it ends");
+        assert!(reader.0.wait().expect("it ends").success());
     }
     until("members that have ended have seats", &|| seats() == 2);
     // SAFETY: the arena's server, which is alone with this number while it lives.
