@@ -118,6 +118,11 @@ impl Budget {
         if identity(file) == Some(self.shared.identity) { Ok(file) } else { Err(BudgetError::Closed) }
     }
 
+    /// Bytes that those who share it can do without.
+    pub(crate) fn left(&self) -> u64 {
+        self.ledger().room().saturating_sub(self.ledger().floors())
+    }
+
     /// Bytes for all that share it.
     pub fn bytes(&self) -> u64 {
         self.shared.ledger.budget()

@@ -222,10 +222,14 @@ fn what_is_no_budget_is_refused() {
     let Err(BuildError::Open(OpenError::SharedBudget { budget: all, left, least })) = refused else {
         panic!("{refused:?}")
     };
+    let told = OpenError::SharedBudget { budget: all, left, least }.to_string();
+    assert!(told.contains("make the budget larger, or drop one of them"), "{told}");
     assert!(all == 6 << 20 && left <= 2 << 20 && least >= 4 << 20, "{left} {least}");
     let refused = Arena::create_shared(&name("refused"), 1 << 20).share(&budget).create();
-    let Err(ShareError::Arena(SharedError::Server(text))) = refused else { panic!("{refused:?}") };
-    assert!(text.contains("make the budget larger"), "{text}");
+    assert_eq!(
+        refused.err(),
+        Some(ShareError::Arena(SharedError::NoRoom { budget: 6 << 20, left, least: 4 << 20 }))
+    );
     assert_eq!(budget.sharers(), 1);
     let numbers: Vec<u64> = (0..1000).collect();
     let mut held = HeapVec::new_in(only.clone());

@@ -51,6 +51,10 @@ pub fn create(
     let shared = match &settings.share {
         None => None,
         Some(budget) => {
+            let left = budget.left();
+            if left < least {
+                return Err(SharedError::NoRoom { budget: given, left, least });
+            }
             let file = budget.file().map_err(SharedError::Budget)?;
             let copy = rustix::io::fcntl_dupfd_cloexec(file, 3);
             Some(copy.map_err(|error| SharedError::Kernel("no descriptor", error))?)
