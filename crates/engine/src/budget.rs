@@ -189,7 +189,10 @@ impl Display for BudgetError {
                  bytes: drop some, or give more"
             ),
             Self::Closed => {
-                write!(f, "the budget's descriptor was closed: close only descriptors that the program has opened")
+                write!(
+                    f,
+                    "the budget's descriptor was closed: close only descriptors that the program has opened"
+                )
             }
             Self::Kernel(what, error) => write!(f, "{what}: {error}"),
         }

@@ -73,7 +73,11 @@ impl Display for OpenError {
                  needed: make the budget larger, or drop one of them"
             ),
             Self::TooManyShare => {
-                write!(f, "{} heaps, arenas or processes share the budget already: drop some", sys::ledger::SEATS)
+                write!(
+                    f,
+                    "{} heaps, arenas or processes share the budget already: drop some",
+                    sys::ledger::SEATS
+                )
             }
             Self::Userfaultfd(error) => {
                 write!(f, "no userfaultfd is to be had ({error}); 'outcore doctor' says how to enable it")

@@ -255,12 +255,7 @@ fn live(engine: &Engine, tell: &SyncSender<Result<(), OpenError>>, link: Link) {
 
 impl Live {
     /// Takes part in a budget that others share.
-    fn take_part(
-        &mut self,
-        pager: &Pager,
-        budget: &Budget,
-        thread_starts: fn(),
-    ) -> Result<(), OpenError> {
+    fn take_part(&mut self, pager: &Pager, budget: &Budget, thread_starts: fn()) -> Result<(), OpenError> {
         let tables = pager.metadata_bytes() + self.pool.metadata_bytes();
         let needs = tables as u64 + MIN_FRAMES * PAGE as u64;
         let admitted = Tree::admit(budget.ledger(), needs);

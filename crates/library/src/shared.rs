@@ -10,8 +10,8 @@ use core::error::Error;
 use core::fmt::{self, Debug, Display, Formatter};
 use core::mem::ManuallyDrop;
 use core::ptr;
-use engine::{Budget, Commit};
 use engine::shared::{ArenaStats, Membership, SharedError};
+use engine::{Budget, Commit};
 use std::path::PathBuf;
 
 /// Runs before `main`, and in place of it where the process was started to serve an arena. The
@@ -304,7 +304,10 @@ impl Display for ShareError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoBudget => {
-                write!(f, "no budget was given: say how many bytes of RAM the arena may take, or what it shares")
+                write!(
+                    f,
+                    "no budget was given: say how many bytes of RAM the arena may take, or what it shares"
+                )
             }
             Self::Arena(error) => Display::fmt(error, f),
             Self::OutOfRange { offset, len, size } => {

@@ -9,7 +9,7 @@ use allocator_api2::vec::Vec as HeapVec;
 use common::{Held, MIB, PAGE, Random, passes, word};
 use members::{is_over, name, servers_of, within};
 use outcore::{
-    Arena, BudgetError, BuildError, Budget, Heap, OpenError, ShareError, SharedArena, SharedError,
+    Arena, Budget, BudgetError, BuildError, Heap, OpenError, ShareError, SharedArena, SharedError,
 };
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -239,7 +239,8 @@ fn what_is_no_budget_is_refused() {
     // There is room again.
     let next = Heap::builder().share(&budget).build().unwrap_or_else(|error| panic!("{error}"));
     // Of both, what was said last counts.
-    let own = Heap::builder().share(&budget).budget(5 << 20).build().unwrap_or_else(|error| panic!("{error}"));
+    let own =
+        Heap::builder().share(&budget).budget(5 << 20).build().unwrap_or_else(|error| panic!("{error}"));
     assert_eq!((budget.sharers(), own.stats().budget_bytes), (1, 5 << 20));
     drop((own, next));
 }

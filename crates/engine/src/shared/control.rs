@@ -141,7 +141,8 @@ impl Live {
             (Packet::Join { addr }, Stage::Greeted) => {
                 let is_page = addr.is_multiple_of(PAGE as u64) && addr.checked_add(len).is_some();
                 let uffd = fd.filter(|_| is_page).and_then(userfaultfd);
-                let process = sockopt::socket_peercred(socket).map_or(0, |peer| peer.pid.as_raw_nonzero().get());
+                let process =
+                    sockopt::socket_peercred(socket).map_or(0, |peer| peer.pid.as_raw_nonzero().get());
                 let loan = self.tree.as_ref().and_then(|tree| tree.account().lend(process.cast_unsigned()));
                 let charge = loan.map(|loan| Charge::new(loan, members.range.count));
                 let view = uffd.map(|uffd| View { uffd, addr: addr as usize, charge });
