@@ -53,6 +53,9 @@ pub const FREE_BYTES: u64 = 8 << 20;
 /// What a process may use for which there is no seat.
 pub const STANDING_BYTES: u64 = 16 << 20;
 
+/// All that wait for a word. The kernel reads a number with a sign.
+const MOST_WAITERS: u32 = i32::MAX.cast_unsigned();
+
 /// The states of a seat's owner besides a token.
 const NOBODY: u64 = 0;
 const BEING_CLEARED: u64 = u64::MAX;
@@ -362,7 +365,7 @@ impl Seat {
     /// Has its owner look.
     pub fn rouse(&self) {
         self.wake.fetch_add(1, SeqCst);
-        let _ = rustix::thread::futex::wake(&self.wake, rustix::thread::futex::Flags::empty(), u32::MAX);
+        let _ = rustix::thread::futex::wake(&self.wake, rustix::thread::futex::Flags::empty(), MOST_WAITERS);
     }
 }
 
