@@ -266,6 +266,7 @@ const WANT: Features = Features::MISSING_SHMEM
     .union(Features::MINOR_SHMEM)
     .union(Features::WP_HUGETLBFS_SHMEM)
     .union(Features::PAGEFAULT_FLAG_WP)
+    .union(Features::THREAD_ID)
     .union(Features::POISON);
 
 fn open_uffd() -> Result<(Uffd, Source), SharedError> {
