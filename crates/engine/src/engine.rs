@@ -23,7 +23,7 @@ use sys::maps::{self, Reservation};
 use sys::status::{Phase, Record, StatusPage};
 
 /// Budgets are below this many pages: 512 GiB.
-const MAX_FRAMES: u32 = (1 << 27) - 1;
+pub(crate) const MAX_FRAMES: u32 = (1 << 27) - 1;
 
 /// The engine's phase for decisions; the status page has the reader's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

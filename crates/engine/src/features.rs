@@ -213,7 +213,8 @@ fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64
     }
     let event = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
     let dismissal = event();
-    let nudge = (settings.scope == Scope::Process).then(event);
+    let shares = settings.scope == Scope::Process || settings.share.is_some();
+    let nudge = shares.then(event);
     let live = Live {
         arena: arena.uffd,
         pool_side,
@@ -242,6 +243,7 @@ fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64
         dismissal: dismissal.map_err(failed("no eventfd"))?,
         nudge: nudge.transpose().map_err(failed("no eventfd"))?,
         tree: None,
+        listener: None,
         limits: Limits {
             scope: settings.scope,
             budget_bytes: settings.ram_bytes,

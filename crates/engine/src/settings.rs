@@ -1,5 +1,6 @@
 //! What `outcore run` asked for, as it reaches the program: `OUTCORE_*` variables.
 
+use crate::budget::Budget;
 use pager::Commit;
 use std::path::PathBuf;
 
@@ -70,6 +71,8 @@ pub struct Settings {
     pub counted: bool,
     /// Whose memory is paged.
     pub scope: Scope,
+    /// Of [`Scope::Areas`]: the budget that it shares, in place of one of its own.
+    pub share: Option<Budget>,
 }
 
 impl Settings {
@@ -91,6 +94,7 @@ impl Settings {
             trace_access: 0,
             counted: true,
             scope: Scope::Areas,
+            share: None,
         }
     }
 
@@ -143,6 +147,7 @@ impl Settings {
             trace_access: number("OUTCORE_TRACE_ACCESS")?,
             counted: text("OUTCORE_COUNTERS").as_deref() != Some("off"),
             scope: Scope::Process,
+            share: None,
         }))
     }
 }
