@@ -54,7 +54,7 @@ mod watch;
 pub use advise::Usage;
 pub use engine::{AddressSpace, Engine};
 pub use error::OpenError;
-pub use files::{Access, Call, FileMap, FileSpec, MapError, ProgramSpec, Supply};
+pub use files::{Access, Call, FileMap, FileSpec, MapError, ProgramMap, ProgramSpec, Supply};
 pub use fork::{ForkGuard, Preparation};
 pub use instance::{Instance, Snapshot};
 pub use pager::{Commit, Counters, Inherit, Pattern, Rights};
