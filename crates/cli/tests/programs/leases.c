@@ -293,7 +293,15 @@ static void children(void) {
                     check(part + page * WORDS, pages / 2 + page, version[pages / 2 + page], "a child's part");
                 int fd = open_for(O_WRONLY);
                 put(fd, 5, version[5] + 1);
+                close(fd);
                 check(shared + 5 * WORDS, 5, version[5] + 1, "what a child has written");
+                /* Of its own, after it has come to that memory. */
+                uint64_t *own = map(round % 2 ? MAP_SHARED : MAP_PRIVATE);
+                version[5]++;
+                look_at_some(own, 300, "a map of the child's");
+                fd = open_for(O_WRONLY);
+                put(fd, 5, version[5]);
+                look_at_some(own, 300, "a map of the child's, after it has written");
                 if (write(done[1], "x", 1) != 1)
                     fail("write", 0);
                 _exit(0);
