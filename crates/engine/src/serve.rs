@@ -6,7 +6,7 @@ use crate::assistant::Assistant;
 use crate::core::{Core, Live, Request, page_of, pages_of};
 use crate::engine::{Engine, Stage, die, record, say};
 use crate::features;
-use crate::files::{self, Leases};
+use crate::files;
 use crate::home::{self, Guard, Leash};
 use crate::slice;
 use crate::steer::Waker;
@@ -494,7 +494,7 @@ impl Live {
                             pager.remap(old, new.start);
                         }
                         self.wake_all(from, len);
-                        self.files.leases.iter_mut().for_each(Leases::note_unmapped);
+                        self.note_unmapped(old);
                         self.watch.moved(old, new.start);
                     }
                     // Forks are not asked for.
@@ -521,7 +521,7 @@ impl Live {
         if area {
             pager.remove_area(range, drop_bytes);
             self.stacks.remove(range);
-            self.files.leases.iter_mut().for_each(Leases::note_unmapped);
+            self.note_unmapped(range);
         } else {
             pager.discard(range, drop_bytes);
             self.stacks.forgive(range);

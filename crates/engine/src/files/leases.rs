@@ -108,11 +108,6 @@ impl Leases {
     pub(crate) fn next_order(&mut self) -> Option<Order> {
         self.orders.pop()
     }
-
-    /// A mapping has been unmapped or moved, perhaps one of these.
-    pub(crate) fn note_unmapped(&mut self) {
-        self.is_unmapped = true;
-    }
 }
 
 impl Order {
@@ -415,6 +410,13 @@ impl Live {
             self.end_source(home);
         }
         Some(end)
+    }
+
+    /// A range has been unmapped or moved, in which one of these may have been.
+    pub(crate) fn note_unmapped(&mut self, range: PageRange) {
+        let Some(leases) = self.files.leases.as_mut().filter(|leases| leases.count > 0) else { return };
+        let is_hit = |source: &Source| source.leased.is_some() && source.pages.intersection(range).count > 0;
+        leases.is_unmapped |= self.files.sources.all().any(is_hit);
     }
 
     /// Gives up the leases of maps of which nothing is left.
