@@ -239,7 +239,16 @@ impl Live {
         let memory = self.store.heir();
         let Self { pool, digester, .. } = self;
         forget((self.arena, self.pool_side, self.bell, self.store, self.assistant, self.steering));
-        forget((self.proc, self.device, self.dismissal, self.statm, self.pagemap, self.nudge, self.tree));
+        forget((
+            self.files,
+            self.proc,
+            self.device,
+            self.dismissal,
+            self.statm,
+            self.pagemap,
+            self.nudge,
+            self.tree,
+        ));
         Inherited { pool, digester, memory }
     }
 }

@@ -57,7 +57,7 @@ pub use advise::Usage;
 pub use budget::{Budget, BudgetError};
 pub use engine::{AddressSpace, Engine};
 pub use error::OpenError;
-pub use files::{Access, Call, FileMap, FileSpec, MapError, ProgramSpec, Supply};
+pub use files::{Access, Call, FileMap, FileSpec, MapError, ProgramMap, ProgramSpec, Supply};
 pub use fork::{ForkGuard, Preparation};
 pub use instance::{Instance, Snapshot};
 pub use pager::{Commit, Counters, Inherit, Pattern, Rights};

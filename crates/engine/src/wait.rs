@@ -85,6 +85,7 @@ impl Wait {
         guard.into_iter().for_each(&mut add);
         add(live.bell.as_fd());
         views.into_iter().for_each(&mut add);
+        live.files.leases.iter().for_each(|leases| add(leases.uffd().as_fd()));
         live.store.as_fd().into_iter().for_each(&mut add);
         live.members.iter().flat_map(Members::fds).for_each(&mut add);
         let fds = |fd: Option<BorrowedFd<'_>>, list: &mut Vec<libc::pollfd>| {
