@@ -3,6 +3,7 @@
 use super::contender::Contender;
 use super::results::Results;
 use plotters::prelude::*;
+use plotters::style::register_font;
 use std::path::Path;
 
 const COLOURS: [RGBColor; 4] =
@@ -14,6 +15,10 @@ pub(crate) fn draw(path: &Path, results: &Results, contenders: &[Contender]) -> 
 }
 
 fn paint(path: &Path, results: &Results, contenders: &[Contender]) -> Result<(), Box<dyn std::error::Error>> {
+    // Nothing is drawn by a name that nobody has given a font.
+    if register_font("sans-serif", FontStyle::Normal, dejavu::sans::regular()).is_err() {
+        return Err("the font cannot be read".into());
+    }
     let base = Contender::SwapFile.name();
     let phases: Vec<&str> =
         results.phases().into_iter().filter(|phase| results.median(base, phase).is_some()).collect();
@@ -51,4 +56,27 @@ fn paint(path: &Path, results: &Results, contenders: &[Contender]) -> Result<(),
     chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).draw()?;
     root.present()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_become_a_picture_with_names() {
+        let mut results = Results::default();
+        for (who, seconds) in [(Contender::SwapFile, 4), (Contender::Outcore, 1)] {
+            let line = format!(
+                r#"{{"phase":"fill","seconds":{seconds},"bytes":4096,"touches":1,"swap_ins":0,"swap_outs":0}}"#
+            );
+            results.add(who.name(), &line).unwrap();
+        }
+        let path = std::env::temp_dir().join(format!("outcore-bench-picture-{}.svg", std::process::id()));
+        draw(&path, &results, &[Contender::Outcore, Contender::SwapFile]).unwrap();
+        let picture = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        for word in ["fill", "Outcore", "kernel swap file"] {
+            assert!(picture.contains(word), "{word} is missing in {picture}");
+        }
+    }
 }
