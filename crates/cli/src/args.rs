@@ -157,6 +157,14 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "SIZE", requires = "trace", allow_hyphen_values = true)]
     pub(crate) trace_buffer: Option<String>,
 
+    /// Page files that the program maps for reading, too, from 1 MiB on
+    ///
+    /// Their pages in memory count within --ram like the heap's, past the kernel's page cache, as long as nobody has
+    /// the file open for writing: a lease tells. What can be written, and files of other users, stay with the kernel,
+    /// and take what they take; the report says how much that was, and why. Needs a full userfaultfd.
+    #[arg(long, conflicts_with = "trace")]
+    pub(crate) map_files: bool,
+
     /// Whether pages are read before they are asked for: on or off
     #[arg(long, value_enum, value_name = "on|off", default_value_t = Switch::On, hide_default_value = true, hide_possible_values = true)]
     pub(crate) readahead: Switch,

@@ -65,6 +65,12 @@ pub(crate) fn check(options: &RunOptions, place: &Place) -> Result<Option<String
              says how to enable it"
         )));
     };
+    if options.map_files && full.is_none() {
+        return Err(Trouble::own(
+            "--map-files: only a user-mode userfaultfd is to be had, with which a system call that is handed a page of \
+             a file could fail; outcore doctor says how to enable more",
+        ));
+    }
     for feature in &options.require {
         let missing = match feature {
             Feature::Move if forced(Fallback::Copy) => Some("--force copy does without it".to_owned()),

@@ -12,10 +12,10 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use sys::status::{Phase, Record, feature};
+use sys::status::{Phase, Record, feature, kept};
 
 /// Bits of `Record::features` with the words of this program for them.
-const FEATURES: [(u64, &str); 7] = [
+const FEATURES: [(u64, &str); 8] = [
     (feature::MOVE, "move"),
     (feature::IO_URING, "io_uring"),
     (feature::FULL_USERFAULTFD, "full-userfaultfd"),
@@ -23,6 +23,18 @@ const FEATURES: [(u64, &str); 7] = [
     (feature::DIRECT_IO, "direct-io"),
     (feature::FORKS, "forks"),
     (feature::PAGER_PROCESS, "pager-process"),
+    (feature::MAP_FILES, "map-files"),
+];
+
+/// Bits of `Record::kept_file_reasons`, for people.
+const KEPT: [(u64, &str); 7] = [
+    (kept::FITS, "they fit"),
+    (kept::KIND, "they can be written or executed, or are not of files on a disk"),
+    (kept::WRITABLE, "the file is open for writing"),
+    (kept::NOT_OWNER, "the file is another user's"),
+    (kept::FILE_SYSTEM, "of the file system"),
+    (kept::LIMIT, "there are too many"),
+    (kept::MACHINE, "this machine does not offer what it takes"),
 ];
 
 /// How the end of a run is told.
@@ -152,6 +164,7 @@ fn describe(text: &mut String, run: &Run<'_>, record: &Record, store: &Place) {
             shown(held),
             run.outcome.wall.as_secs_f64()
         );
+        files(text, record);
         return;
     }
     let lines = [
@@ -186,6 +199,7 @@ fn describe(text: &mut String, run: &Run<'_>, record: &Record, store: &Place) {
     for line in lines {
         let _ = writeln!(text, "{line}");
     }
+    files(text, record);
     if get(&record.poisoned_pages) > 0 {
         let _ = writeln!(
             text,
@@ -193,6 +207,28 @@ fn describe(text: &mut String, run: &Run<'_>, record: &Record, store: &Place) {
             grouped(get(&record.poisoned_pages))
         );
     }
+}
+
+/// The line about files that the program mapped, if they were to be paged.
+fn files(text: &mut String, record: &Record) {
+    let get = |number: &AtomicU64| number.load(Relaxed);
+    let (paged, kept) = (get(&record.paged_file_bytes), get(&record.kept_file_bytes));
+    if paged + kept == 0 {
+        return;
+    }
+    let _ = write!(text, "  maps of files: {} paged", shown(paged));
+    if get(&record.returned_file_bytes) > 0 {
+        let _ = write!(
+            text,
+            ", of it {} given back to the kernel later",
+            shown(get(&record.returned_file_bytes))
+        );
+    }
+    if kept > 0 {
+        let reasons = get(&record.kept_file_reasons);
+        let _ = write!(text, "; {} left to the kernel ({})", shown(kept), kept_words(reasons).join("; "));
+    }
+    let _ = writeln!(text);
 }
 
 /// How many of the pages read ahead were wanted.
@@ -265,6 +301,7 @@ fn process(record: &Record) -> Map<String, Value> {
     object.insert("phase".to_owned(), json!(phase_word(phase(record))));
     object.insert("degraded".to_owned(), json!(record.degraded.load(Relaxed) != 0));
     object.insert("feature_names".to_owned(), json!(feature_words(record.features.load(Relaxed))));
+    object.insert("kept_files".to_owned(), json!(kept_words(record.kept_file_reasons.load(Relaxed))));
     object.insert("message".to_owned(), json!(record.message()));
     object
 }
@@ -278,6 +315,11 @@ pub(crate) fn phase_word(phase: Phase) -> &'static str {
         Phase::Paging => "paging",
         Phase::Failed => "failed",
     }
+}
+
+/// Why maps of files were left to the kernel.
+fn kept_words(bits: u64) -> Vec<&'static str> {
+    KEPT.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, word)| *word).collect()
 }
 
 /// The words for the features in `bits`.

@@ -119,6 +119,11 @@ fn tell(
         .env("OUTCORE_COMMIT", OsStr::new(&word(options.commit)))
         .env("OUTCORE_STATUS", status.path())
         .env_remove("OUTCORE_TRACE");
+    if options.map_files {
+        command.env("OUTCORE_MAP_FILES", "on");
+    } else {
+        command.env_remove("OUTCORE_MAP_FILES");
+    }
     if options.readahead == Switch::Off {
         command.env("OUTCORE_READAHEAD", "off");
     }

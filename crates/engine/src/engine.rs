@@ -15,7 +15,7 @@ use crate::tree;
 use crate::voice::{self, Voice};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use pager::{Commit, Config, Inherit, Lineage, PageRange, Pager, Rights};
+use pager::{Area, Commit, Config, Inherit, Lineage, PageRange, Pager, Rights};
 use rustix::io::Errno;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use sys::companion;
@@ -23,7 +23,7 @@ use sys::maps::{self, Reservation};
 use sys::status::{Phase, Record, StatusPage};
 
 /// Budgets are below this many pages: 512 GiB.
-const MAX_FRAMES: u32 = (1 << 27) - 1;
+pub(crate) const MAX_FRAMES: u32 = (1 << 27) - 1;
 
 /// The engine's phase for decisions; the status page has the reader's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,12 @@ pub struct Engine {
     address_space: Mutex<()>,
     stage: AtomicU8,
     promised: AtomicU64,
+    /// Bytes of files that the program has mapped and that are left to the kernel because they fit.
+    pub(crate) mapped_bytes: AtomicU64,
+    /// Memory is to be taken over now, because a file is mapped that does not fit.
+    pub(crate) wants_paging: AtomicBool,
+    /// Open once files can be paged that the program maps, or it is known that they cannot.
+    pub(crate) files_ready: Gate,
     pub(crate) settings: Settings,
     /// One page that is absent until the pager thread has seen to a request.
     pub(crate) doorbell: Reservation,
@@ -161,6 +167,9 @@ impl Engine {
             address_space: Mutex::new(()),
             stage: AtomicU8::new(Stage::Dormant as u8),
             promised: AtomicU64::new(0),
+            mapped_bytes: AtomicU64::new(0),
+            wants_paging: AtomicBool::new(false),
+            files_ready: Gate::default(),
             settings,
             doorbell,
             summons: AtomicU32::new(0),
@@ -247,6 +256,17 @@ impl Engine {
         self.address_space.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The same as [`Self::address_space`], unless somebody has it.
+    pub(crate) fn try_address_space(&self) -> Option<AddressSpace<'_>> {
+        let blocked = Blocked::all();
+        let lock = match self.address_space.try_lock() {
+            Ok(lock) => lock,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(AddressSpace { engine: self, _lock: lock, _blocked: blocked })
+    }
+
     /// Holds off every other change of the address space until dropped.
     pub fn address_space(&self) -> AddressSpace<'_> {
         let blocked = Blocked::all();
@@ -257,7 +277,7 @@ impl Engine {
     /// strict and the promise could not be kept; nothing is promised then.
     #[must_use]
     pub fn promise(&self, bytes: u64) -> bool {
-        if self.settings.commit == Commit::Strict {
+        if self.refuses_promises() {
             let room = match self.settings.scope {
                 Scope::Process => self.settings.ram_bytes.saturating_add(self.settings.store_bytes),
                 // What the tables take of the budget is not known yet.
@@ -280,6 +300,11 @@ impl Engine {
         true
     }
 
+    /// Whether a promise may be refused.
+    pub fn refuses_promises(&self) -> bool {
+        self.settings.commit == Commit::Strict
+    }
+
     /// Takes a promise back.
     pub fn renounce(&self, bytes: u64) {
         let _ = self.promised.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |promised| {
@@ -287,10 +312,16 @@ impl Engine {
         });
     }
 
+    /// Bytes that were promised.
+    pub(crate) fn promised(&self) -> u64 {
+        self.promised.load(Ordering::Relaxed)
+    }
+
     /// Has the pager watch once what is promised could exceed the budget.
     pub(crate) fn watch_if_needed(&self) {
         // What else the process holds is not known here; half the budget leaves room for it.
-        if self.stage() == Stage::Dormant && !self.has_room_for(self.promised.load(Ordering::Relaxed)) {
+        let bytes = || self.promised().saturating_add(self.mapped_bytes.load(Ordering::Relaxed));
+        if self.stage() == Stage::Dormant && !self.has_room_for(bytes()) {
             self.watch();
         }
     }
@@ -314,14 +345,17 @@ impl Engine {
             return maps::dont_need(addr, len);
         }
         let _change = self.change(addr, len);
-        if self.stage() == Stage::Paging && self.announces_discards.load(Ordering::Acquire) == 0 {
+        // What has homes in the engine of a process is a file that the program has mapped: its discards are
+        // not announced.
+        let is_told = self.announces_discards.load(Ordering::Acquire) == 0 || self.settings.map_files;
+        if self.stage() == Stage::Paging && is_told {
             self.lock_core().discard(pages_of(addr, len));
         }
         maps::dont_need(addr, len)
     }
 
     /// Says that this thread is about to change what is mapped there, until dropped.
-    fn change(&self, addr: usize, len: usize) -> Change<'_> {
+    pub(crate) fn change(&self, addr: usize, len: usize) -> Change<'_> {
         let blocked = Blocked::all();
         let range = pages_of(addr, len);
         let mut core = self.lock_core();
@@ -359,6 +393,9 @@ impl Engine {
             address_space: Mutex::new(()),
             stage: AtomicU8::new(Stage::Dormant as u8),
             promised: AtomicU64::new(self.promised.load(Ordering::Relaxed)),
+            mapped_bytes: AtomicU64::new(self.mapped_bytes.load(Ordering::Relaxed)),
+            wants_paging: AtomicBool::new(false),
+            files_ready: Gate::default(),
             settings: Settings { ram_bytes, ..self.settings.clone() },
             doorbell,
             summons: AtomicU32::new(0),
@@ -402,6 +439,10 @@ pub struct AddressSpace<'a> {
 }
 
 impl AddressSpace<'_> {
+    pub(crate) fn engine(&self) -> &Engine {
+        self.engine
+    }
+
     /// Anonymous private memory has been mapped at `addr`, and nothing of it touched.
     pub fn mapped(&self, addr: usize, len: usize, rights: Rights) {
         let range = pages_of(addr, len);
@@ -448,7 +489,10 @@ impl AddressSpace<'_> {
     /// Bytes of the range that were promised: those of writable areas.
     pub fn promised_bytes(&self, addr: usize, len: usize) -> u64 {
         let areas = self.engine.lock_core().pager.areas_within(pages_of(addr, len));
-        let writable = areas.iter().filter(|area| area.rights == Rights::ReadWrite);
+        // What has homes is read.
+        let is_written =
+            |area: &&Area| area.rights == Rights::ReadWrite && area.home(area.range.start).is_none();
+        let writable = areas.iter().filter(is_written);
         writable.map(|area| area.range.count * PAGE as u64).sum()
     }
 

@@ -149,6 +149,7 @@ impl Live {
         let range = PageRange { count: u64::from(run.count), ..range };
         let parked = match self.mechanism {
             _ if self.members.is_some() => self.park_by_members(pager, range, run),
+            _ if self.is_leased(pager, range.start) => self.park_leased(pager, range, run),
             Mechanism::Move => self.park_by_move(pager, range, run),
             Mechanism::Copy => self.park_by_copy(pager, range, run),
         };

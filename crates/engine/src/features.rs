@@ -4,7 +4,7 @@
 use crate::assistant::Assistant;
 use crate::core::{Limits, Live, Mechanism, Tally};
 use crate::error::OpenError;
-use crate::files::Files;
+use crate::files::{Files, Leases};
 use crate::fork::{Descriptors, Estate, Kin};
 use crate::map::ZEROS;
 use crate::ops::{Gather, Ops};
@@ -95,9 +95,9 @@ fn open_store(settings: &Settings, slots: u32, thread_starts: fn()) -> Result<(S
         StorePlace::Memory => {
             let store = Store::memory(slots, PAGE).map_err(failed("the memory store cannot be mapped"))?;
             match settings.scope {
-                Scope::Process => Ok((store, 0)),
+                Scope::Process if !settings.map_files => Ok((store, 0)),
                 // Files may be mapped.
-                Scope::Areas => {
+                Scope::Process | Scope::Areas => {
                     let (aio, bit) = open_aio(settings, thread_starts)?;
                     Ok((store.with_transfers(aio), bit))
                 }
@@ -157,7 +157,7 @@ pub(crate) fn open(
         // What an instance pages is not inherited.
         kin: if settings.scope == Scope::Process { Kin::first(slots) } else { None },
     };
-    open_by(settings, means, voice)
+    open_by(settings, means, slots, voice)
 }
 
 /// The same in a forked child, with what its parent left.
@@ -175,14 +175,27 @@ pub(crate) fn open_estate(
             let (aio, bit) = open_aio(settings, thread_starts)?;
             (Store::of_file(file, direct, u64::from(slots), PAGE, aio), bit)
         }
+        (None, Some(memory)) if settings.map_files => {
+            let (aio, bit) = open_aio(settings, thread_starts)?;
+            (memory.with_transfers(aio), bit)
+        }
         (None, Some(memory)) => (memory, 0),
         (None, None) => return Err(OpenError::Kernel("the parent's store has not arrived", Errno::BADMSG)),
     };
     let Estate { kin, pool, digester, .. } = estate;
-    open_by(settings, Means { proc, device, store, bits, pool, digester, kin: Some(kin) }, voice)
+    open_by(settings, Means { proc, device, store, bits, pool, digester, kin: Some(kin) }, slots, voice)
 }
 
-fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64), OpenError> {
+/// A userfaultfd for files that the program maps; none where these stay with the kernel. Of system calls that
+/// are given a page of a file nobody expects EFAULT, so that it must serve those as well.
+fn open_leases(settings: &Settings, arena: &Arena, device: Option<&OwnedFd>) -> Option<Uffd> {
+    let possible =
+        settings.map_files && settings.scope == Scope::Process && arena.source != Source::UserModeOnly;
+    let want = Features::EVENT_REMAP | Features::EVENT_UNMAP | Features::THREAD_ID | Features::POISON;
+    possible.then(|| open_uffd(arena.source, device, want).ok()).flatten()
+}
+
+fn open_by(settings: &Settings, means: Means, slots: u32, voice: Voice) -> Result<(Live, u64), OpenError> {
     let Means { proc, device, store, mut bits, pool, digester, kin } = means;
     let arena = open_arena(settings, device.as_ref())?;
     let more = |want| open_uffd(arena.source, device.as_ref(), want);
@@ -194,9 +207,10 @@ fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64
     let bell = watched
         .or_else(|_| more(Features::empty()))
         .map_err(failed("a third userfaultfd cannot be opened"))?;
+    let leases = open_leases(settings, &arena, device.as_ref());
     // Where rings are not allowed, the guard alone keeps them open.
-    let is_anchored =
-        settings.scope == Scope::Process && anchor::keep_open(&[arena.uffd.as_fd(), bell.as_fd()]).is_ok();
+    let kept: Vec<_> = [&arena.uffd, &bell].into_iter().chain(&leases).map(AsFd::as_fd).collect();
+    let is_anchored = settings.scope == Scope::Process && anchor::keep_open(&kept).is_ok();
     register_pool(&pool_side, &pool, arena.mechanism)
         .map_err(failed("the frame pool cannot be registered"))?;
     let zeros = Reservation::new(ZEROS * PAGE).map_err(failed("no memory"))?;
@@ -204,7 +218,11 @@ fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64
     zeros.no_huge_pages().and_then(|()| zeros.read_ahead()).map_err(failed("no memory"))?;
     // SAFETY: the zeros are ours, and never written.
     let zero = unsafe { digester.of_page(zeros.addr(), PAGE) };
-    let files = Files::new(arena.source, zero.0);
+    let mut files = Files::new(arena.source, zero.0);
+    let maps_files = leases.is_some();
+    if let Some(uffd) = leases {
+        files.begin_leases(Leases::new(uffd, pager::MAX_NUMBERS.saturating_sub(slots)), slots);
+    }
     let file = store.file_fd().is_some();
     for (bit, on) in [
         (feature::MOVE, arena.mechanism == Mechanism::Move),
@@ -212,12 +230,14 @@ fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64
         (feature::FILE_STORE, file),
         (feature::DIRECT_IO, store.direct()),
         (feature::FORKS, kin.is_some()),
+        (feature::MAP_FILES, maps_files),
     ] {
         bits |= if on { bit } else { 0 };
     }
     let event = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
     let dismissal = event();
-    let nudge = (settings.scope == Scope::Process).then(event);
+    let shares = settings.scope == Scope::Process || settings.share.is_some();
+    let nudge = shares.then(event);
     let live = Live {
         arena: arena.uffd,
         pool_side,
@@ -246,6 +266,7 @@ fn open_by(settings: &Settings, means: Means, voice: Voice) -> Result<(Live, u64
         dismissal: dismissal.map_err(failed("no eventfd"))?,
         nudge: nudge.transpose().map_err(failed("no eventfd"))?,
         tree: None,
+        listener: None,
         limits: Limits {
             scope: settings.scope,
             budget_bytes: settings.ram_bytes,

@@ -19,12 +19,16 @@
 
 mod answer;
 mod calls;
+mod clerk;
 mod desk;
 mod directory;
 mod error;
 mod flush;
+mod leases;
 mod link;
 mod map;
+mod mapped;
+mod numbers;
 mod opened;
 mod populate;
 mod request;
@@ -35,12 +39,15 @@ mod transfer;
 mod views;
 mod write_back;
 
+pub(crate) use clerk::start as start_clerk;
 pub use desk::{Call, Supply};
 pub(crate) use directory::Directory;
 pub use error::MapError;
 pub(crate) use flush::FlushId;
+pub(crate) use leases::{Leases, Returning};
 pub(crate) use link::Link;
 pub use map::{Access, FileMap, FileSpec, ProgramSpec};
+pub use mapped::ProgramMap;
 pub(crate) use request::FileRequest;
 
 use crate::ops::MAX_OP_PAGES;
@@ -82,6 +89,8 @@ pub(crate) struct Files {
     /// What the program's own code is asked for.
     pub(crate) calls: Calls,
     pub(crate) stuck: Stuck,
+    /// The program's own maps of files; none where these stay with the kernel.
+    pub(crate) leases: Option<Leases>,
     /// The digest of a page of zeros.
     zero: u128,
 }
@@ -108,6 +117,7 @@ impl Files {
             populates: VecDeque::new(),
             calls: Calls::default(),
             stuck: Stuck::default(),
+            leases: None,
             zero,
         }
     }
@@ -139,12 +149,24 @@ impl Files {
         self.drops.begin(PARKED_AT_ONCE);
     }
 
+    /// The same for files that the program maps itself, in the engine of a process.
+    pub(crate) fn begin_leases(&mut self, leases: Leases, slots: u32) {
+        self.leases = Some(leases);
+        self.slots = slots;
+        self.emptied.reserve(MAX_OP_PAGES);
+    }
+
     pub(crate) fn zero_digest(&self) -> u128 {
         self.zero
     }
 
     pub(crate) fn is_home(&self, slot: SlotNo) -> bool {
         slot.0 >= self.slots
+    }
+
+    /// The number of a home among all.
+    pub(crate) fn number(&self, home: SlotNo) -> u32 {
+        home.0 - self.slots
     }
 
     /// Whether the page is one of shared memory.

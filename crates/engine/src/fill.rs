@@ -231,7 +231,7 @@ impl Live {
                     self.drop_place(frame);
                     self.watch.recorder.poisoned(page);
                     self.report_poison(page, read);
-                    let _ = self.poison(page);
+                    let _ = self.poison(pager, page);
                 }
             }
         }

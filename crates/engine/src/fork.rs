@@ -32,6 +32,7 @@ use crate::core::{Core, Inherited, Live, Request, addr_of};
 use crate::engine::{
     AddressSpaceLock, Engine, Stage, attach_status, die, forget_status, this_is_the_program,
 };
+use crate::files::Returning;
 use crate::pool::Pool;
 use crate::signals::Blocked;
 use core::mem;
@@ -78,6 +79,17 @@ struct Will {
     inbox: Inbox,
     sent: Sent,
     heir: Kin,
+    /// Files that are the kernel's in the child.
+    files: Vec<Returning>,
+}
+
+impl Will {
+    /// In the child, before anything else is mapped: their places are empty, and whatever is mapped could be put there.
+    fn place_files(&self) {
+        if let Some(error) = self.files.iter().find_map(|map| map.place().err()) {
+            die(&format!("a mapped file could not be mapped in a forked child: {error}"));
+        }
+    }
 }
 
 /// What a child's pager begins with.
@@ -163,7 +175,8 @@ impl Core {
             .into_iter()
             .for_each(|record| record.forked_children.store(live.tally.forks, Ordering::Relaxed));
         live.has_relatives = true;
-        Ok(Will { inbox, sent: live.sent(), heir: Kin { member, ..kin } })
+        let files = live.all_returning(pager);
+        Ok(Will { inbox, sent: live.sent(), heir: Kin { member, ..kin }, files })
     }
 
     /// Has a fork copy what is paged, or not.
@@ -254,6 +267,9 @@ impl ForkGuard<'_> {
     /// A sentence for the user; the child's memory is then left to the kernel.
     pub fn after_fork_in_child(self) -> Result<Option<&'static Engine>, String> {
         let Self { engine, core, will, .. } = self;
+        if let Some(Ok(will)) = &will {
+            will.place_files();
+        }
         forget_status();
         this_is_the_program();
         let watches = engine.stage() != Stage::Off;
@@ -285,10 +301,10 @@ impl Engine {
 
     /// Takes over in a child whose parent pages.
     fn succeed(&self, mut core: MutexGuard<'_, Core>, will: Will) -> Result<&'static Self, String> {
+        let Will { inbox, sent, heir, .. } = will;
         let nothing = Config { frames: 0, slots: 0, commit: Commit::Lazy, readahead: false };
         let mut pager = mem::replace(&mut core.pager, Pager::new(nothing));
         let Some(live) = core.live.take() else { die("a forked child has lost what its parent's pager had") };
-        let Will { inbox, sent, heir } = will;
         let Inherited { mut pool, digester, memory } = live.inherited();
         let changing = pager.succeed(heir.member, |frame| {
             let place = pool.take_place(frame);

@@ -34,7 +34,7 @@ enum Landing {
 impl Live {
     /// Carries out a decision about `page`.
     pub(crate) fn resolve(&mut self, pager: &mut Pager, page: PageNo) {
-        if self.condemn(page) {
+        if self.condemn(pager, page) {
             return;
         }
         self.members.iter_mut().for_each(|members| members.begin(page));
@@ -53,8 +53,8 @@ impl Live {
             }
             Fault::Read | Fault::InFlight => self.start_reads(pager),
             Fault::Resident => self.resolve_spurious(pager, page),
-            Fault::Poisoned => drop(self.poison(page)),
-            Fault::Unmanaged => self.resolve_unmanaged(page),
+            Fault::Poisoned => drop(self.poison(pager, page)),
+            Fault::Unmanaged => self.resolve_unmanaged(pager, page),
             Fault::NoFrame | Fault::Changing => self.defer(page),
         }
         self.watch.resolved(page, fault);
@@ -75,7 +75,8 @@ impl Live {
             let count = (range.end().0 - next.0).min(ZEROS as u64) as usize;
             // A copy of zeros that are in the cache costs less than a move, which needs
             // a page made in the pool before, and interrupts other processors.
-            let copied = if count > 1 { self.copy_to(next, self.zeros.addr(), count).done / PAGE } else { 0 };
+            let copied =
+                if count > 1 { self.copy_to(pager, next, self.zeros.addr(), count).done / PAGE } else { 0 };
             next = next.plus(copied as u64);
             if copied < count {
                 // One page alone, or it finds out what is the matter.
@@ -86,7 +87,7 @@ impl Live {
     }
 
     fn map_zero_copy(&mut self, pager: &mut Pager, wanted: PageNo, page: PageNo) {
-        match self.copy_in(page, self.zeros.addr()) {
+        match self.copy_in(pager, page, self.zeros.addr()) {
             Landing::Moved | Landing::Copied => {}
             Landing::Present => {
                 let _ = self.arena.wake(addr_of(page), PAGE);
@@ -140,7 +141,8 @@ impl Live {
         }
         let movable = self.mechanism == Mechanism::Move
             && !buffer
-            && pager.area(first).is_some_and(|area| area.rights == Rights::ReadWrite);
+            && pager.area(first).is_some_and(|area| area.rights == Rights::ReadWrite)
+            && !self.is_leased(pager, first);
         let (mut done, mut copied) = (0, 0);
         if movable {
             // SAFETY: the frames are those of the destination's pages, whose bytes
@@ -150,11 +152,11 @@ impl Live {
             if self.has_relatives && transfer.stop == Some(Stop::Busy) {
                 // Shared since a fork, and so not movable: neither are its neighbours.
                 let rest = (count - done) as usize;
-                let transfer = self.copy_to(first.plus(done), src + done as usize * PAGE, rest);
+                let transfer = self.copy_to(pager, first.plus(done), src + done as usize * PAGE, rest);
                 copied = done + (transfer.done / PAGE) as u64;
             }
         } else if count > 1 {
-            copied = (self.copy_to(first, src, count as usize).done / PAGE) as u64;
+            copied = (self.copy_to(pager, first, src, count as usize).done / PAGE) as u64;
         }
         for page in PageRange::between(first, first.plus(count)).pages() {
             let landing = if page.0 - first.0 < done {
@@ -163,7 +165,7 @@ impl Live {
                 Landing::Copied
             } else {
                 let src = src + (page.0 - first.0) as usize * PAGE;
-                if movable { self.move_in(page, src) } else { self.copy_in(page, src) }
+                if movable { self.move_in(pager, page, src) } else { self.copy_in(pager, page, src) }
             };
             self.landed(pager, page, landing);
         }
@@ -198,7 +200,7 @@ impl Live {
         }
     }
 
-    fn move_in(&mut self, page: PageNo, src: usize) -> Landing {
+    fn move_in(&mut self, pager: &Pager, page: PageNo, src: usize) -> Landing {
         let tries = if self.has_relatives { 1 } else { BUSY_TRIES };
         for _ in 0..tries {
             // SAFETY: as in `map_run`.
@@ -215,7 +217,7 @@ impl Live {
             }
         }
         // Pinned for long, or not movable there: the bytes are final, so a copy is as good.
-        self.copy_in(page, src)
+        self.copy_in(pager, page, src)
     }
 
     /// Moves pages from the pool to `page` and those after it.
@@ -241,23 +243,27 @@ impl Live {
 
     /// Copies `count` pages from `src`, which is in the pool or zeros, to `page` and those
     /// after it, which the core holds to be resident and which are not mapped.
-    fn copy_to(&mut self, page: PageNo, src: usize, count: usize) -> Transfer {
+    fn copy_to(&mut self, pager: &Pager, page: PageNo, src: usize, count: usize) -> Transfer {
         if let Some(members) = &mut self.members {
+            members.followed = self.steering.followed_member();
             // SAFETY: the source is ours; the core holds its bytes to be the pages'.
-            return unsafe { members.bring(page, src, count) };
+            let transfer = unsafe { members.bring(page, src, count) };
+            self.steering.mapped(transfer.done / PAGE);
+            self.wake_members_later();
+            return transfer;
         }
         let flags = match self.steering.waking() {
             Waking::Now => CopyFlags::empty(),
             Waking::Later => CopyFlags::DONT_WAKE,
         };
         // SAFETY: nothing of the program's is there; the source is ours.
-        let transfer = unsafe { self.arena.copy(addr_of(page), src, count * PAGE, flags) };
+        let transfer = unsafe { self.uffd_of(pager, page).copy(addr_of(page), src, count * PAGE, flags) };
         self.wake_later(page, transfer);
         transfer
     }
 
-    fn copy_in(&mut self, page: PageNo, src: usize) -> Landing {
-        match self.copy_to(page, src, 1).stop {
+    fn copy_in(&mut self, pager: &Pager, page: PageNo, src: usize) -> Landing {
+        match self.copy_to(pager, page, src, 1).stop {
             None => Landing::Copied,
             Some(Stop::Exists) => Landing::Present,
             Some(Stop::Again | Stop::NoMemory) => Landing::Later,
@@ -277,6 +283,10 @@ impl Live {
         if self.members.is_some() {
             return self.show_again(pager, page);
         }
+        if self.is_leased(pager, page) {
+            // What the program has dropped is in the file.
+            return self.look_again(pager, page);
+        }
         if self.mechanism == Mechanism::Move && self.tally.raw_changes == 0 {
             match self.pagemap.present(addr_of(page)) {
                 Ok(PageState::Present) => drop(self.arena.wake(addr_of(page), PAGE)),
@@ -292,15 +302,9 @@ impl Live {
         let at_home = pager.area(page).is_some_and(|area| area.home(page).is_some());
         if at_home {
             // The program has dropped what it had changed: the file's bytes are there again.
-            if self.pagemap.present(addr_of(page)) == Ok(PageState::Present) {
-                let _ = self.arena.wake(addr_of(page), PAGE);
-            } else {
-                pager.vanished(page);
-                self.defer(page);
-            }
-            return;
+            return self.look_again(pager, page);
         }
-        match self.copy_in(page, self.zeros.addr()) {
+        match self.copy_in(pager, page, self.zeros.addr()) {
             Landing::Moved | Landing::Copied => {
                 self.watch.vanished(page);
                 pager.vanished(page);
@@ -315,20 +319,40 @@ impl Live {
         }
     }
 
+    /// A page that is at home, and is held to be mapped: it is, or comes from there.
+    fn look_again(&mut self, pager: &mut Pager, page: PageNo) {
+        if self.pagemap.present(addr_of(page)) == Ok(PageState::Present) {
+            self.wake_all(addr_of(page), PAGE);
+        } else {
+            pager.vanished(page);
+            self.defer(page);
+        }
+    }
+
     /// A registered page that no area has: the program grew a mapping behind our
     /// back. It is served, and not paged.
-    fn resolve_unmanaged(&mut self, page: PageNo) {
-        match self.copy_in(page, self.zeros.addr()) {
+    fn resolve_unmanaged(&mut self, pager: &Pager, page: PageNo) {
+        match self.copy_in(pager, page, self.zeros.addr()) {
             Landing::Present => {
                 let _ = self.arena.wake(addr_of(page), PAGE);
             }
             Landing::Later => self.defer(page),
-            Landing::Moved | Landing::Copied | Landing::NoArea => {}
+            Landing::Moved | Landing::Copied => {}
+            Landing::NoArea => self.end_of_map(page),
+        }
+    }
+
+    /// A map of a file that was made longer by a raw system call has nothing there.
+    fn end_of_map(&mut self, page: PageNo) {
+        if let Some(leases) = &self.files.leases {
+            // SAFETY: no area has the page, so nothing is known to be there. Refused where something else is mapped.
+            let _ = unsafe { leases.uffd().poison(addr_of(page), PAGE) };
+            let _ = leases.uffd().wake(addr_of(page), PAGE);
         }
     }
 
     /// Makes a touch on `page` a bus error; false when that is to be tried again.
-    pub(crate) fn poison(&mut self, page: PageNo) -> bool {
+    pub(crate) fn poison(&mut self, pager: &Pager, page: PageNo) -> bool {
         if self.files.is_shared(page) {
             self.poison_views(page);
             return true;
@@ -341,11 +365,11 @@ impl Live {
             return poisoned;
         }
         // SAFETY: the core holds the page's bytes to be lost.
-        let poisoned = unsafe { self.arena.poison(addr_of(page), PAGE) };
+        let poisoned = unsafe { self.uffd_of(pager, page).poison(addr_of(page), PAGE) };
         match poisoned {
             Ok(()) => true,
             Err(rustix::io::Errno::EXIST) => {
-                let _ = self.arena.wake(addr_of(page), PAGE);
+                self.wake_all(addr_of(page), PAGE);
                 true
             }
             Err(rustix::io::Errno::AGAIN) => {

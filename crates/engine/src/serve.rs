@@ -6,6 +6,7 @@ use crate::assistant::Assistant;
 use crate::core::{Core, Live, Request, page_of, pages_of};
 use crate::engine::{Engine, Stage, die, record, say};
 use crate::features;
+use crate::files;
 use crate::home::{self, Guard, Leash};
 use crate::slice;
 use crate::steer::Waker;
@@ -19,7 +20,7 @@ use rustix::thread::{Timespec, futex};
 use std::os::fd::{AsFd, RawFd};
 use std::time::Instant;
 use sys::maps;
-use sys::status::feature;
+use sys::status::{Record, feature};
 use sys::uffd::{CopyFlags, Event, EventBuffer};
 
 /// Buffers of events that are read before any is acted on.
@@ -51,6 +52,7 @@ pub(crate) fn run(engine: &'static Engine, leash: Option<&Leash>) {
             say(&format!("{}. The program runs without a RAM limit.", reason.in_environment()));
             engine.set_stage(Stage::Off);
             engine.ready.open();
+            engine.files_ready.open();
             return;
         }
     };
@@ -107,15 +109,24 @@ fn start_helpers(engine: &'static Engine, leash: Option<&Leash>) {
     let core = home::lock_core(engine, leash);
     let Some(live) = core.live.as_ref() else { die("the pager thread lost its means") };
     let arena = live.arena.as_fd().try_clone_to_owned();
+    let leases =
+        || live.files.leases.as_ref().and_then(|leases| leases.uffd().as_fd().try_clone_to_owned().ok());
+    let (has_leases, theirs, ours) = (live.files.leases.is_some(), leases(), leases());
     let digester = live.digester.clone();
     drop(core);
-    let waker = arena.ok().and_then(|arena| Waker::start(arena, None, engine.thread_starts));
+    let waker = arena.ok().and_then(|arena| Waker::start(arena, theirs, engine.thread_starts));
     let mut assistant = Assistant::new();
     assistant.begin(&digester, engine.thread_starts);
     let mut core = home::lock_core(engine, leash);
     let Some(live) = core.live.as_mut() else { die("the pager thread lost its means") };
-    live.steering.begin(waker, None);
+    live.steering.begin(waker, ours);
     live.assistant = assistant;
+    drop(core);
+    if has_leases {
+        files::start_clerk(engine);
+    } else {
+        engine.files_ready.open();
+    }
 }
 
 /// Nothing that the program closes reaches our descriptors, and none of its pipe
@@ -147,7 +158,7 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
     let mut tree = Tree::new(engine.is_child);
     while engine.summons.load(Acquire) == 0 {
         let woken = tree::wake_word().map(|word| (word, word.load(Acquire)));
-        publish_budget(tree.as_ref());
+        publish_budget(record(), tree.as_ref());
         if tree.as_ref().is_some_and(Tree::is_to_give) {
             // What it was promised and does not use others can have.
             engine.watch();
@@ -180,8 +191,11 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
         }
         let now = Instant::now();
         let resident = sample.resident_bytes;
-        let budget = tree.as_mut().map_or(engine.settings.ram_bytes, |tree| tree.watch(resident, now));
-        publish_budget(tree.as_ref());
+        let budget = match tree.as_mut() {
+            Some(tree) => tree.watch(resident, sample.shared_bytes, now),
+            None => engine.settings.ram_bytes,
+        };
+        publish_budget(record(), tree.as_ref());
         if let Some(record) = record() {
             record.share_bytes.store(budget, Relaxed);
         }
@@ -192,6 +206,9 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
             },
             None if tree.as_mut().is_some_and(Tree::finds_more) => {}
             None => break,
+        }
+        if engine.wants_paging.load(Acquire) {
+            break;
         }
         leash.into_iter().for_each(Leash::check);
     }
@@ -231,8 +248,8 @@ fn is_anchored(engine: &Engine, leash: Option<&Leash>) -> bool {
 }
 
 /// The budget may be changed while processes run.
-fn publish_budget(tree: Option<&Tree>) {
-    if let (Some(record), Some(tree)) = (record(), tree) {
+fn publish_budget(record: Option<&Record>, tree: Option<&Tree>) {
+    if let (Some(record), Some(tree)) = (record, tree) {
         record.budget_bytes.store(tree.account().ledger().budget(), Relaxed);
     }
 }
@@ -296,6 +313,15 @@ pub(crate) fn serve(engine: &Engine, leash: Option<&Leash>, mut guard: Option<Gu
             home::leave_by(|| core.live.as_mut().into_iter().for_each(Live::leave));
         }
     }
+}
+
+/// Which userfaultfd announces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Announcer {
+    /// That of the arena.
+    Arena,
+    /// That of files which the program has mapped.
+    Leases,
 }
 
 /// Where a program thread leaves a request, and finds what became of it.
@@ -401,7 +427,11 @@ impl Live {
         faults: &mut Vec<PageNo>,
     ) -> usize {
         faults.clear();
-        let mut read = self.read_announcements(pager, events, faults);
+        let mut read = self.read_announcements(pager, Announcer::Arena, events, faults);
+        if self.files.leases.is_some() {
+            read += self.read_announcements(pager, Announcer::Leases, events, faults);
+            self.end_unused_leases(pager);
+        }
         if !self.files.are_none() {
             read += self.read_view_faults(events, faults);
         }
@@ -420,6 +450,7 @@ impl Live {
     fn read_announcements(
         &mut self,
         pager: &mut Pager,
+        announcer: Announcer,
         events: &mut EventBuffer,
         faults: &mut Vec<PageNo>,
     ) -> usize {
@@ -429,7 +460,11 @@ impl Live {
             if drained {
                 break;
             }
-            let count = match self.arena.read_events(events) {
+            let uffd = match (announcer, &self.files.leases) {
+                (Announcer::Leases, Some(leases)) => leases.uffd(),
+                _ => &self.arena,
+            };
+            let count = match uffd.read_events(events) {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(_) => die("the userfaultfd cannot be read"),
@@ -461,7 +496,8 @@ impl Live {
                             self.removed(pager, to, to + len, true);
                             pager.remap(old, new.start);
                         }
-                        let _ = self.arena.wake(from, len);
+                        self.wake_all(from, len);
+                        self.note_unmapped(old);
                         self.watch.moved(old, new.start);
                     }
                     // Forks are not asked for.
@@ -488,12 +524,13 @@ impl Live {
         if area {
             pager.remove_area(range, drop_bytes);
             self.stacks.remove(range);
+            self.note_unmapped(range);
         } else {
             pager.discard(range, drop_bytes);
             self.stacks.forgive(range);
         }
         // Whoever waited for a page that is gone must find out.
-        let _ = self.arena.wake(start, end - start);
+        self.wake_all(start, end - start);
     }
 
     /// Does what program threads have asked for; how many.
@@ -570,7 +607,7 @@ impl Live {
     fn publish(&mut self, pager: &Pager) {
         let Some(record) = self.voice.record().filter(|_| self.watch.counted) else { return };
         let c = pager.counters();
-        publish_budget(self.tree.as_ref());
+        publish_budget(Some(record), self.tree.as_ref());
         record.share_bytes.store(self.limits.budget_bytes, Relaxed);
         let t = &mut self.tally;
         t.peak_touched = t.peak_touched.max(pager.pages_touched());

@@ -1,5 +1,6 @@
 //! What `outcore run` asked for, as it reaches the program: `OUTCORE_*` variables.
 
+use crate::budget::Budget;
 use pager::Commit;
 use std::path::PathBuf;
 
@@ -68,8 +69,12 @@ pub struct Settings {
     pub trace_access: u32,
     /// Whether numbers are kept for people; without them, what they cost can be measured.
     pub counted: bool,
+    /// Whether files that the program maps are paged, where nobody can write to them.
+    pub map_files: bool,
     /// Whose memory is paged.
     pub scope: Scope,
+    /// Of [`Scope::Areas`]: the budget that it shares, in place of one of its own.
+    pub share: Option<Budget>,
 }
 
 impl Settings {
@@ -90,7 +95,9 @@ impl Settings {
             trace_callers: false,
             trace_access: 0,
             counted: true,
+            map_files: false,
             scope: Scope::Areas,
+            share: None,
         }
     }
 
@@ -142,7 +149,9 @@ impl Settings {
             trace_callers: text("OUTCORE_TRACE_CALLERS").as_deref() == Some("on"),
             trace_access: number("OUTCORE_TRACE_ACCESS")?,
             counted: text("OUTCORE_COUNTERS").as_deref() != Some("off"),
+            map_files: text("OUTCORE_MAP_FILES").as_deref() == Some("on"),
             scope: Scope::Process,
+            share: None,
         }))
     }
 }

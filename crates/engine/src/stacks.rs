@@ -85,16 +85,16 @@ impl Live {
             addr_of(page)
         ));
         self.stacks.condemned.push(page);
-        self.condemn(page);
+        self.condemn(pager, page);
         true
     }
 
     /// Whether `page` is to be a bus error, which it is then.
-    pub(crate) fn condemn(&mut self, page: PageNo) -> bool {
+    pub(crate) fn condemn(&mut self, pager: &Pager, page: PageNo) -> bool {
         let Some(place) = self.stacks.condemned.iter().position(|condemned| *condemned == page) else {
             return false;
         };
-        if self.poison(page) {
+        if self.poison(pager, page) {
             self.stacks.condemned.swap_remove(place);
         }
         true

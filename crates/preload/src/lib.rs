@@ -6,6 +6,7 @@
 //! malloc and nothing is ever paged.
 
 mod errno;
+mod file;
 mod fork;
 mod malloc;
 mod mmap;

@@ -1,7 +1,8 @@
 #![expect(unsafe_code, reason = "C names with C's contracts")]
 //! The mmap family. Every call is made with the raw system call; the engine is told
-//! of what it pages: anonymous private mappings of at least [`THRESHOLD`].
+//! of what it pages: anonymous private mappings of at least [`THRESHOLD`], and files ([`file`]).
 
+use crate::file;
 use crate::start::engine;
 use core::ffi::{c_int, c_void};
 use engine::{AddressSpace, Engine, Inherit, PAGE, Rights};
@@ -10,7 +11,7 @@ use libc::{off_t, size_t};
 /// Smaller mappings stay with the kernel.
 const THRESHOLD: usize = 64 << 10;
 /// Larger ones too: they are reservations, and their page tables would cost.
-const LARGEST: usize = 256 << 30;
+pub(crate) const LARGEST: usize = 256 << 30;
 
 /// `flags` of mappings that are not plain memory.
 const SPECIAL: c_int =
@@ -20,7 +21,7 @@ fn rights(prot: c_int) -> Rights {
     if prot == libc::PROT_READ | libc::PROT_WRITE { Rights::ReadWrite } else { Rights::Restricted }
 }
 
-fn round_up(len: usize) -> usize {
+pub(crate) fn round_up(len: usize) -> usize {
     len.checked_next_multiple_of(PAGE).unwrap_or(len)
 }
 
@@ -37,7 +38,7 @@ fn out_of_memory<T>(failed: T) -> T {
     failed
 }
 
-unsafe fn raw_mmap(
+pub(crate) unsafe fn raw_mmap(
     addr: *mut c_void,
     len: usize,
     prot: c_int,
@@ -61,6 +62,12 @@ unsafe extern "C" fn mmap(
 ) -> *mut c_void {
     let paged = pageable(len, prot, flags);
     let fixed = flags & (libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE) != 0;
+    let call = file::Call { addr, len, prot, flags, fd, off };
+    let files = engine().filter(|engine| !fixed && engine.maps_files() && call.is_of_file());
+    if let Some(engine) = files {
+        // SAFETY: as the caller's.
+        return unsafe { file::map(engine, call) };
+    }
     let Some(engine) = engine().filter(|_| paged || fixed) else {
         // SAFETY: as the caller's.
         return unsafe { raw_mmap(addr, len, prot, flags, fd, off) };
@@ -136,6 +143,7 @@ unsafe extern "C" fn mremap(
     let Some(engine) = engine() else { return raw() };
     let space = engine.address_space();
     let (start, old_len, new_len) = (old as usize, round_up(old_len), round_up(new_len));
+    file::give_back(&space, start, old_len);
     let Some(rights) = space.rights(start) else {
         let replaced = raw();
         if replaced != libc::MAP_FAILED && flags & libc::MREMAP_FIXED != 0 {
@@ -179,6 +187,7 @@ unsafe extern "C" fn mprotect(addr: *mut c_void, len: size_t, prot: c_int) -> c_
     let Some(engine) = engine() else { return raw() };
     let space = engine.address_space();
     let (start, len) = (addr as usize, round_up(len));
+    file::give_back(&space, start, len);
     if !space.manages(start, len) {
         return raw();
     }
@@ -211,6 +220,13 @@ unsafe extern "C" fn madvise(addr: *mut c_void, len: size_t, advice: c_int) -> c
     else {
         return raw(advice);
     };
+    if let Some(answer) = file::advise(engine, start, len, advice) {
+        return answer;
+    }
+    if !manages(engine, start, len) {
+        // It was a file, and is the kernel's by now.
+        return raw(advice);
+    }
     match advice {
         // Lazily freed pages would vanish without a word; dropping them now is allowed.
         libc::MADV_DONTNEED | libc::MADV_FREE => match engine.discard(start, round_up(len)) {
@@ -272,6 +288,9 @@ unsafe extern "C" fn mlock(addr: *const c_void, len: size_t) -> c_int {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn mlock2(addr: *const c_void, len: size_t, flags: libc::c_uint) -> c_int {
     let start = addr as usize;
+    if let Some(engine) = engine().filter(|engine| engine.maps_files()) {
+        file::give_back(&engine.address_space(), start, len);
+    }
     let Some(engine) = engine().filter(|engine| manages(engine, start, len)) else {
         // SAFETY: as the caller's.
         return unsafe { libc::syscall(libc::SYS_mlock2, addr, len, flags) as c_int };

@@ -117,7 +117,8 @@ fn takes_pages(file: &OwnedFd, page_size: usize) -> bool {
 /// The same file past the page cache, for transfers of pages at multiples of their size;
 /// none where the file system has no such thing, or `/proc` is not there.
 pub fn open_direct(file: BorrowedFd<'_>, page_size: usize, access: OFlags) -> Option<OwnedFd> {
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    // Of the thread: a pager's has a file table of its own.
+    let path = format!("/proc/thread-self/fd/{}", file.as_raw_fd());
     let direct = open(path, access | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty()).ok()?;
     takes_pages(&direct, page_size).then_some(direct)
 }

@@ -7,6 +7,7 @@ pub mod companion;
 pub mod drops;
 pub mod handover;
 pub mod histogram;
+pub mod lease;
 pub mod ledger;
 pub mod lock;
 pub mod maps;

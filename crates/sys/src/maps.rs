@@ -7,7 +7,7 @@ use core::ptr;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, ProtFlags};
+use rustix::mm::{Advice, MapFlags, MremapFlags, ProtFlags};
 
 const PAGE: usize = 4096;
 
@@ -146,6 +146,46 @@ pub fn do_fork(addr: usize, len: usize) -> Result<(), Errno> {
 /// What madvise(2) says: `ENOMEM`, and `EINVAL` before Linux 5.14.
 pub fn populate_write(addr: usize, len: usize) -> Result<(), Errno> {
     advise(addr, len, Advice::LinuxPopulateWrite)
+}
+
+/// Puts anonymous memory of which nothing is there, and which can only be read, in the place of
+/// what is at `addr`.
+///
+/// # Errors
+/// What mmap(2) says.
+///
+/// # Safety
+/// Nobody needs what is there, nor touches it before it is registered with a userfaultfd.
+pub unsafe fn put_memory(addr: usize, len: usize) -> Result<(), Errno> {
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
+    // SAFETY: the caller's contract.
+    unsafe { rustix::mm::mmap_anonymous(addr as *mut c_void, len, ProtFlags::READ, flags).map(drop) }
+}
+
+/// Moves a mapping, as it is, to the place of whatever is at `to`: every thread finds there what was, or
+/// what has come.
+///
+/// # Errors
+/// What mremap(2) says. What was at `to` may be gone then.
+///
+/// # Safety
+/// Nobody needs what is at `from` to be there, nor what is at `to`, unless it is the same bytes.
+pub unsafe fn move_over(from: usize, len: usize, to: usize) -> Result<(), Errno> {
+    let flags = MremapFlags::MAYMOVE;
+    // SAFETY: the caller's contract.
+    unsafe { rustix::mm::mremap_fixed(from as *mut c_void, len, len, flags, to as *mut c_void).map(drop) }
+}
+
+/// Unmaps a range.
+///
+/// # Errors
+/// What munmap(2) says.
+///
+/// # Safety
+/// Nobody needs what is there.
+pub unsafe fn unmap(addr: usize, len: usize) -> Result<(), Errno> {
+    // SAFETY: the caller's contract.
+    unsafe { rustix::mm::munmap(addr as *mut c_void, len) }
 }
 
 /// Drops a range's pages; they read as zeros from then on.

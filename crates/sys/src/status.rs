@@ -23,7 +23,7 @@ use rustix::io::Errno;
 use std::path::Path;
 
 /// Marks a status page, and its layout's version in the last two digits.
-pub const MAGIC: u64 = 0x4f55_5443_4f52_4503;
+pub const MAGIC: u64 = 0x4f55_5443_4f52_4504;
 
 /// What all versions of [`MAGIC`] have in common.
 pub const MAGIC_OF_ANY_VERSION: u64 = MAGIC >> 8;
@@ -244,6 +244,15 @@ record! {
     heap,
     /// Faults whose code address was looked up.
     hot_samples,
+    /// Bytes of maps of files that have been paged.
+    paged_file_bytes,
+    /// Of these, bytes that were given back to the kernel, because somebody wanted to write to the file or the
+    /// program changed the map.
+    returned_file_bytes,
+    /// Bytes of maps of files that were left to the kernel although files were to be paged.
+    kept_file_bytes,
+    /// Why: bits of [`kept`].
+    kept_file_reasons,
 }
 
 /// A piece of what is paged: pages that follow one another, gaps between areas aside.
@@ -368,6 +377,26 @@ pub mod feature {
     pub const FORKS: u64 = 32;
     /// The pager is a process of its own; otherwise a thread of the program.
     pub const PAGER_PROCESS: u64 = 64;
+    /// Files that the program maps are paged as long as nobody can write to them.
+    pub const MAP_FILES: u64 = 128;
+}
+
+/// Bits of [`Record::kept_file_reasons`]: why maps of files were left to the kernel.
+pub mod kept {
+    /// They fit the budget.
+    pub const FITS: u64 = 1;
+    /// They can be written or executed, or are locked or at an address of the program's choice.
+    pub const KIND: u64 = 2;
+    /// Somebody has the file open for writing.
+    pub const WRITABLE: u64 = 4;
+    /// The file is another user's, and the program has not `CAP_LEASE`.
+    pub const NOT_OWNER: u64 = 8;
+    /// The file system has no leases that say everything, or no transfers past the page cache.
+    pub const FILE_SYSTEM: u64 = 16;
+    /// There are as many such maps as there may be, or no memory, descriptors or addresses for more.
+    pub const LIMIT: u64 = 32;
+    /// The machine does not offer what it takes: a full userfaultfd, and time to give leases back.
+    pub const MACHINE: u64 = 64;
 }
 
 /// The page itself.

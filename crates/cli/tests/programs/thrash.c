@@ -7,9 +7,11 @@
  * kernel delays it at each. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 enum { PIECE = 1 << 20, PAGE = 4096 };
@@ -37,6 +39,8 @@ static int overwrite(const char *directory, unsigned long pieces) {
 }
 
 int main(int argc, char **argv) {
+    /* A test that was killed leaves nobody who waits for ever. */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL)) return failed("prctl");
     if (argc == 2 && !strcmp(argv[1], "grow")) return grow();
     if (argc == 4 && !strcmp(argv[1], "write") && atoi(argv[3]) > 0) return overwrite(argv[2], strtoul(argv[3], NULL, 10));
     return 2;

@@ -34,6 +34,8 @@ impl Live {
             FileRequest::Cancel(home) => self.cancel_calls(pager, home),
             FileRequest::Pattern(range, pattern) => pager.set_pattern(range, pattern),
             FileRequest::Cool(range) => self.cool(pager, range),
+            FileRequest::Lease(map) => return self.lease(pager, &map),
+            FileRequest::Return(range, ticket) => self.order_return(range, ticket),
         }
         Ok(())
     }
@@ -72,6 +74,7 @@ impl Live {
             latched,
             under_way,
             closing,
+            leased: None,
         });
         Ok(())
     }

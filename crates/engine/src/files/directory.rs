@@ -4,6 +4,7 @@
 use crate::PAGE;
 use crate::core::page_of;
 use crate::files::link::Link;
+use crate::files::numbers::Numbers;
 use pager::{PageNo, PageRange};
 use rustix::io::Errno;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -102,8 +103,7 @@ impl Object {
 pub(crate) struct Window {
     addr: usize,
     pages: u32,
-    /// In order, and none next to another.
-    free: Vec<(u32, u32)>,
+    numbers: Numbers,
 }
 
 impl Window {
@@ -119,8 +119,7 @@ impl Window {
                 Err(error) => return Err(error),
             }
         };
-        // Not the first: it follows the last place of the pool.
-        Ok(Self { addr, pages, free: vec![(1, pages - 1)] })
+        Ok(Self { addr, pages, numbers: Numbers::new(pages) })
     }
 
     pub(crate) fn range(&self) -> PageRange {
@@ -131,36 +130,13 @@ impl Window {
         page_of(self.addr).plus(u64::from(number))
     }
 
-    /// Numbers in a row. The one after them is nobody's, so that what is read ahead of a
-    /// file's end is not the next file.
+    /// See [`Numbers::take`].
     pub(crate) fn take(&mut self, count: u64) -> Option<u32> {
-        let count = u32::try_from(count + 1).ok()?;
-        let index = self.free.iter().position(|(_, free)| *free >= count)?;
-        let (first, free) = self.free[index];
-        if free == count {
-            self.free.remove(index);
-        } else {
-            self.free[index] = (first + count, free - count);
-        }
-        Some(first)
+        self.numbers.take(count)
     }
 
     pub(crate) fn give_back(&mut self, first: u32, count: u64) {
-        let count = count as u32 + 1;
-        let at = self.free.partition_point(|(start, _)| *start < first);
-        self.free.insert(at, (first, count));
-        if let Some((next, more)) = self.free.get(at + 1).copied()
-            && next == first + count
-        {
-            self.free[at].1 += more;
-            self.free.remove(at + 1);
-        }
-        if let Some((before, len)) = at.checked_sub(1).map(|before| self.free[before])
-            && before + len == first
-        {
-            self.free[at - 1].1 += self.free[at].1;
-            self.free.remove(at);
-        }
+        self.numbers.give_back(first, count);
     }
 }
 
@@ -177,22 +153,6 @@ mod tests {
 
     fn pages(start: u64, count: u64) -> PageRange {
         PageRange { start: PageNo(start), count }
-    }
-
-    #[test]
-    fn numbers_grow_together_again() {
-        let mut window = Window::new(1 << 18).expect("addresses");
-        let whole = window.free.clone();
-        let [a, b, c] = [10, 20, 30].map(|count| window.take(count).expect("room"));
-        assert_eq!((a, b, c), (1, 12, 33));
-        window.give_back(b, 20);
-        assert_eq!((window.take(15), window.take(6)), (Some(12), Some(64)));
-        window.give_back(12, 15);
-        window.give_back(a, 10);
-        window.give_back(64, 6);
-        window.give_back(c, 30);
-        assert_eq!(window.free, whole);
-        assert_eq!(window.take(1 << 18), None);
     }
 
     #[test]

@@ -27,6 +27,20 @@ pub(crate) struct ViewPart {
     pub(crate) is_writable: bool,
 }
 
+/// A map that the program has just made by itself, which may be paged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewLease {
+    /// The thread in whose table the descriptor is.
+    pub(crate) thread: i32,
+    /// The descriptor that was mapped, and the device and number of its file.
+    pub(crate) descriptor: i32,
+    pub(crate) file: (u64, u64),
+    pub(crate) pages: PageRange,
+    pub(crate) offset: u64,
+    /// Where the same is mapped once more.
+    pub(crate) spare: usize,
+}
+
 /// See the variants.
 #[derive(Debug)]
 pub(crate) enum FileRequest {
@@ -56,4 +70,9 @@ pub(crate) enum FileRequest {
     Pattern(PageRange, Pattern),
     /// Pages that leave next.
     Cool(PageRange),
+    /// Page a map of the program's, if a lease can be had.
+    Lease(NewLease),
+    /// Give maps that have pages here back to the kernel. Who asks has locked the address space until the
+    /// ticket ends.
+    Return(PageRange, Ticket),
 }

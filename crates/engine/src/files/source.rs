@@ -62,6 +62,19 @@ pub(crate) struct Source {
     pub(crate) under_way: u32,
     /// Nobody uses it any more; told when no transfer does.
     pub(crate) closing: Option<Ticket>,
+    /// The program's own map of the file that is paged as long as nobody can write to it.
+    pub(crate) leased: Option<Leased>,
+}
+
+/// What is kept of a map that the program made itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leased {
+    /// Where the kernel has the same map, of which nothing is touched: it comes to its place when the lease ends.
+    pub(crate) spare: usize,
+    /// Bytes of it, which may go on past the end of the file.
+    pub(crate) len: usize,
+    /// It is on its way there.
+    pub(crate) is_returning: bool,
 }
 
 /// What a transfer is made with.
@@ -136,6 +149,10 @@ impl Sources {
         self.sources.iter_mut().for_each(each);
     }
 
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Source> {
+        self.sources.iter()
+    }
+
     pub(crate) fn add(&mut self, source: Source) {
         debug_assert!(self.find(source.first).is_none());
         let at = self.sources.partition_point(|other| other.first < source.first);
@@ -177,6 +194,7 @@ mod tests {
             latched: None,
             under_way: 0,
             closing: None,
+            leased: None,
         }
     }
 

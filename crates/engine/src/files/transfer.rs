@@ -70,7 +70,9 @@ impl Live {
     pub(crate) fn end_source(&mut self, home: SlotNo) {
         // What is dropped late must not be dropped from who has the addresses next.
         self.pool.drop_stale();
-        let ended = self.files.sources.remove(home).and_then(|source| source.closing);
+        let source = self.files.sources.remove(home);
+        source.iter().for_each(|source| self.forget_lease(source));
+        let ended = source.and_then(|source| source.closing);
         ended.into_iter().for_each(|ticket| ticket.end(Ok(())));
     }
 
@@ -113,7 +115,7 @@ impl Live {
             if wanted && alone && !self.has_become_shorter(slot) {
                 if pager.fill_done(frame, FillResult::Bad) == Fill::Poison(page) {
                     self.report_lost(page, slot, token, error);
-                    self.poison(page);
+                    self.poison(pager, page);
                 }
                 continue;
             }
