@@ -55,15 +55,19 @@ fn open_arena(settings: &Settings, device: Option<&OwnedFd>) -> Result<Arena, Op
         &[Source::Device, Source::Syscall, Source::UserModeOnly]
     };
     let changes = Features::EVENT_REMAP | Features::EVENT_UNMAP | Features::THREAD_ID;
-    let ways =
-        [(Mechanism::Move, Features::MOVE | Features::EVENT_REMOVE), (Mechanism::Copy, Features::empty())];
+    let ways = [
+        (Mechanism::Move, Features::MOVE | Features::EVENT_REMOVE | Features::POISON),
+        (Mechanism::Copy, Features::POISON),
+        // Before Linux 6.6. Where bytes are lost, the program is stopped in place of their reader.
+        (Mechanism::Copy, Features::empty()),
+    ];
     let mut last = Errno::NOSYS;
     for source in sources {
         for (mechanism, needs) in ways {
             if mechanism == Mechanism::Move && settings.force.copy {
                 continue;
             }
-            match open_uffd(*source, device, changes | needs | Features::POISON) {
+            match open_uffd(*source, device, changes | needs) {
                 Ok(uffd) => return Ok(Arena { uffd, source: *source, mechanism }),
                 Err(error) => last = error,
             }
