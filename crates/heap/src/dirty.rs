@@ -8,8 +8,9 @@ use crate::turnover::Turnover;
 ///
 /// What is counted with each large object, and promises that can be used again, are here too:
 /// whoever takes or keeps units has the lock already, and lines of memory that all threads
-/// change cost more than the work.
+/// change cost more than the work. They come first, in the line of the lock.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Dirty {
     units: usize,
     turnover: Turnover,

@@ -4,6 +4,9 @@
 use core::cell::UnsafeCell;
 use sys::lock::Lock;
 
+/// The lock lies before the value, so that what comes first there is in the same line of the
+/// processor's cache.
+#[repr(C)]
 pub(crate) struct Locked<T> {
     lock: Lock,
     value: UnsafeCell<T>,
