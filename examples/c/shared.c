@@ -81,5 +81,32 @@ int main(int argc, char **argv) {
         printf("discarded: the first word is %d\n", (int)words[0]);
     oc_arena_detach(arena);
     refused(oc_arena_attach("no-such-arena"), ENOENT);
+
+    /* Two arenas in one budget: each has of it what it needs. */
+    oc_budget *budget = oc_budget_create(16 * MIB);
+    oc_config both = { .budget = 8 * MIB, .share = budget };
+    refused(oc_arena_create_shared("both", 4096, &both), EINVAL);
+    oc_config sharing = { .share = budget };
+    oc_shared_arena *arenas[2];
+    for (int which = 0; which < 2; which++) {
+        snprintf(name, sizeof name, "example-%d-%d", (int)getpid(), which);
+        arenas[which] = oc_arena_create_shared(name, 32 * MIB, &sharing);
+        if (arenas[which] == NULL) {
+            fprintf(stderr, "%s\n", oc_error());
+            return 1;
+        }
+        words = oc_arena_address(arenas[which]);
+        for (size_t n = 0; n < WORDS / 2; n++)
+            words[n] = word(n);
+    }
+    printf("%zu share a budget of %zu MiB, all of it: %s\n", oc_budget_sharers(budget), oc_budget_size(budget) / MIB,
+           oc_budget_used(budget) > 14 * MIB ? "yes" : "no");
+    if (oc_budget_set(budget, 4 * MIB) != 0)
+        printf("refused: %s\n", errno == EBUSY ? "two cannot do with 4 MiB" : oc_error());
+    if (oc_budget_set(budget, 32 * MIB) == 0)
+        printf("the budget is %zu MiB now\n", oc_budget_size(budget) / MIB);
+    oc_arena_detach(arenas[0]);
+    oc_arena_detach(arenas[1]);
+    oc_budget_drop(budget);
     return 0;
 }

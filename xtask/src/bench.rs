@@ -7,6 +7,7 @@ mod mmap;
 mod plot;
 mod replay;
 mod results;
+mod shared;
 mod tree;
 mod watching;
 
@@ -44,6 +45,8 @@ pub(crate) enum Bench {
     Malloc(malloc::Options),
     /// A mapped file against the kernel's mmap of it, in the same memory
     Mmap(mmap::Options),
+    /// A shared arena against a heap and shared memory of the kernel's, in the same memory
+    Shared(shared::Options),
     /// What counters and traces cost the swap bench
     Watching(watching::Options),
     /// Processes that share one budget against the kernel's swap
@@ -88,6 +91,7 @@ pub(crate) fn run(bench: &Bench) -> ExitCode {
         Bench::Replay(options) => replay::replay(options),
         Bench::Malloc(options) => malloc::malloc(options),
         Bench::Mmap(options) => mmap::mmap(options),
+        Bench::Shared(options) => shared::shared(options),
         Bench::Watching(options) => watching::watching(options),
         Bench::Tree(options) => tree::tree(options),
         Bench::Handles => handles(),

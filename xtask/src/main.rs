@@ -2,6 +2,7 @@
 //! everything that a change must pass; continuous integration runs the same.
 
 mod bench;
+mod vm;
 
 use clap::{Parser, Subcommand};
 use std::env;
@@ -25,6 +26,8 @@ enum Chore {
     /// Measure, and compare
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Run a command of this machine on another kernel, with version 2 of control groups
+    Vm(vm::Options),
 }
 
 /// One step of a chore: its name, cargo's arguments, and a variable to set.
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
         Chore::Ci => run(CI),
         Chore::Loom => run(&[LOOM]),
         Chore::Bench(bench) => bench::run(&bench),
+        Chore::Vm(options) => vm::run(&options),
     }
 }
 

@@ -9,6 +9,7 @@ mod fit;
 mod malloc;
 mod mmap;
 mod phase;
+mod shared;
 mod sort;
 mod sparse;
 mod swap;
@@ -72,6 +73,8 @@ enum Program {
     Malloc(malloc::Options),
     /// Use a file that is larger than memory by a map of it
     Mmap(mmap::Options),
+    /// Fill memory that another process then reads
+    Shared(shared::Options),
     /// What the disk under a directory gives with O_DIRECT
     Device {
         /// Where a file is made
@@ -103,6 +106,9 @@ fn main() -> ExitCode {
             Ok(())
         }
         Program::Mmap(options) => mmap::run(&options),
+        Program::Shared(options) => {
+            shared::run(&options).map_err(|error| std::io::Error::other(error.to_string()))
+        }
         Program::Device { dir, mib } => device::run(&dir, mib),
     };
     match done {

@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use support::cgroup::{Cgroup, finish_in};
 use support::{Paged, companions, compile, directory, native, outcore, paged, program, python, text};
 
 const MIB: u64 = 1 << 20;
@@ -168,11 +169,11 @@ fn under_a_limit_on_address_space() {
 fn in_a_hard_limit_without_swap() {
     let ram = 64;
     let heap = 300;
-    let Some(group) = support::Cgroup::new((ram + 32) * MIB + heap * MIB / 100) else {
+    let Some(group) = Cgroup::new((ram + 32) * MIB + heap * MIB / 100) else {
         return support::skip("no memory cgroup can be made");
     };
     let churn = compile("churn.c");
-    let run = support::finish_in(&group, ram, &[&churn, "8", "320", "300", "12"]);
+    let run = finish_in(&group, ram, &[&churn, "8", "320", "300", "12"]);
     assert_eq!(run.status, Some(0), "{}", run.stderr);
     check_numbers(ram, 256, &run);
 }

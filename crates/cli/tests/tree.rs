@@ -8,9 +8,11 @@ mod watch;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{ChildStdout, Command};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command};
 use std::time::{Duration, Instant};
-use support::{compile, directory, native, outcore, paged, text};
+use support::cgroup::{Cgroup, Pressed, inside};
+use support::{compile, directory, native, outcore, paged, skip, text};
 use watch::{Peak, Watched};
 
 const MIB: u64 = 1 << 20;
@@ -255,37 +257,86 @@ fn set_lowers_and_raises_the_budget_of_a_running_tree() {
     hot.ends();
 }
 
+/// A process that is killed when nobody waits for it any more.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A run with `--ram auto` of a program that does nothing.
+struct Automatic {
+    run: Killed,
+}
+
+impl Automatic {
+    /// In the groups with these files of processes.
+    fn start(groups: &[PathBuf]) -> Self {
+        let mut command = inside(groups, env!("CARGO_BIN_EXE_outcore"));
+        command.args(["run", "--ram", "auto", "--report", "none", "--", "sleep", "100"]);
+        Self { run: Killed(command.spawn().unwrap()) }
+    }
+
+    /// Its budget now, in bytes; zero before it has begun.
+    fn budget(&self) -> u64 {
+        let stat = outcore(&["stat", &self.run.0.id().to_string(), "--json"]).output().unwrap();
+        let samples: serde_json::Value = serde_json::from_slice(&stat.stdout).unwrap_or_default();
+        samples[0]["budget_bytes"].as_u64().unwrap_or(0)
+    }
+
+    /// Waits until its budget is within these bytes, and says which it is.
+    #[track_caller]
+    fn becomes(&self, wanted: std::ops::RangeInclusive<u64>) -> u64 {
+        let start = Instant::now();
+        loop {
+            let budget = self.budget();
+            if wanted.contains(&budget) {
+                return budget;
+            }
+            let late = start.elapsed() >= Duration::from_secs(30);
+            assert!(!late, "{} MiB, not {} to {}", budget / MIB, wanted.start() / MIB, wanted.end() / MIB);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Told to end, it passes that on to the program.
+    fn ends(mut self) {
+        let told = Command::new("kill").arg(self.run.0.id().to_string()).status().unwrap();
+        assert!(told.success() && self.run.0.wait().unwrap().code() == Some(128 + 15));
+    }
+}
+
 /// The limit of its control group is raised, and lowered again.
 #[test]
 fn auto_follows_the_control_group() {
-    let Some(group) = support::Cgroup::new(300 * MIB) else {
-        return support::skip("no memory cgroup can be made");
+    let Some(group) = Cgroup::new(300 * MIB) else {
+        return skip("no memory cgroup can be made");
     };
-    let mut command = Command::new("sh");
-    command.arg("-c").arg("echo $$ > \"$0\" && exec \"$@\"").arg(group.processes());
-    command
-        .arg(env!("CARGO_BIN_EXE_outcore"))
-        .args(["run", "--ram", "auto", "--report", "none", "--", "sleep", "100"]);
-    let mut run = command.env_remove("LD_PRELOAD").spawn().unwrap();
-    let supervisor = run.id().to_string();
-    let budget = || {
-        let stat = outcore(&["stat", &supervisor, "--json"]).output().unwrap();
-        let samples: serde_json::Value = serde_json::from_slice(&stat.stdout).unwrap_or_default();
-        samples[0]["budget_bytes"].as_u64().unwrap_or(0)
-    };
-    let becomes = |least: u64, most: u64| {
-        let start = Instant::now();
-        while !(least * MIB..=most * MIB).contains(&budget()) {
-            assert!(start.elapsed() < Duration::from_secs(20), "{} MiB", budget() / MIB);
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    };
-    becomes(200, 240);
+    let automatic = Automatic::start(&group.processes());
+    automatic.becomes(200 * MIB..=240 * MIB);
     group.limit(600 * MIB);
-    becomes(480, 560);
+    automatic.becomes(480 * MIB..=560 * MIB);
     group.limit(400 * MIB);
-    becomes(300, 350);
-    // Passed on to the program.
-    let told = Command::new("kill").arg(run.id().to_string()).status().unwrap();
-    assert!(told.success() && run.wait().unwrap().code() == Some(128 + 15));
+    automatic.becomes(300 * MIB..=350 * MIB);
+    automatic.ends();
+}
+
+/// Somebody beside it waits for memory, of which there is no less for it: it gives way, and comes
+/// back when that is over.
+#[test]
+fn auto_gives_way_under_pressure() {
+    let Some(groups) = Pressed::new() else {
+        return skip("no memory cgroup can be made, or the kernel does not tell of pressure");
+    };
+    let automatic = Automatic::start(&groups.wide);
+    let calm = automatic.becomes(400 * MIB..=u64::MAX);
+    let mut waiting = Killed(groups.wait_there());
+    let pressed = automatic.becomes(MIB..=calm - calm / 6);
+    assert!(waiting.0.try_wait().unwrap().is_none(), "it has ended early");
+    drop(waiting);
+    automatic.becomes(pressed + pressed / 12..=u64::MAX);
+    automatic.ends();
 }

@@ -3,6 +3,7 @@
 use crate::assistant::{Assistant, Found};
 use crate::files::{FileRequest, Files};
 use crate::fork::{Estate, Kin};
+use crate::listener::Listener;
 use crate::ops::{Gather, Ops};
 use crate::pool::Pool;
 use crate::recorder::Recorder;
@@ -107,10 +108,12 @@ pub(crate) struct Live {
     pub(crate) device: Option<OwnedFd>,
     /// Written to when the program has no use for its pager any more.
     pub(crate) dismissal: OwnedFd,
-    /// Written to when the ledger should be looked at; none in an instance.
+    /// Written to when the ledger should be looked at; none where the budget is not shared.
     pub(crate) nudge: Option<OwnedFd>,
-    /// The process's part of its tree's budget.
+    /// The part of a budget that is shared.
     pub(crate) tree: Option<Tree>,
+    /// Who writes to `nudge` where the pager has no guard.
+    pub(crate) listener: Option<Listener>,
     pub(crate) statm: Statm,
     pub(crate) pagemap: Pagemap,
     pub(crate) limits: Limits,

@@ -23,7 +23,7 @@ use sys::maps::{self, Reservation};
 use sys::status::{Phase, Record, StatusPage};
 
 /// Budgets are below this many pages: 512 GiB.
-const MAX_FRAMES: u32 = (1 << 27) - 1;
+pub(crate) const MAX_FRAMES: u32 = (1 << 27) - 1;
 
 /// The engine's phase for decisions; the status page has the reader's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,7 +277,7 @@ impl Engine {
     /// strict and the promise could not be kept; nothing is promised then.
     #[must_use]
     pub fn promise(&self, bytes: u64) -> bool {
-        if self.settings.commit == Commit::Strict {
+        if self.refuses_promises() {
             let room = match self.settings.scope {
                 Scope::Process => self.settings.ram_bytes.saturating_add(self.settings.store_bytes),
                 // What the tables take of the budget is not known yet.
@@ -298,6 +298,11 @@ impl Engine {
             let _ = self.ready.wait(self);
         }
         true
+    }
+
+    /// Whether a promise may be refused.
+    pub fn refuses_promises(&self) -> bool {
+        self.settings.commit == Commit::Strict
     }
 
     /// Takes a promise back.

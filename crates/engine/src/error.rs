@@ -21,6 +21,17 @@ pub enum OpenError {
         /// What works, in bytes.
         most: u64,
     },
+    /// Others that share the budget leave too little of it.
+    SharedBudget {
+        /// All of it, in bytes.
+        budget: u64,
+        /// What is left, in bytes.
+        left: u64,
+        /// What works, in bytes.
+        least: u64,
+    },
+    /// As many share the budget as can.
+    TooManyShare,
     /// The kernel gives no userfaultfd.
     Userfaultfd(Errno),
     /// The store cannot be made.
@@ -55,6 +66,18 @@ impl Display for OpenError {
             }
             Self::LargeBudget { given, most } => {
                 write!(f, "a budget of {given} bytes is too large: give at most {most} bytes")
+            }
+            Self::SharedBudget { budget, left, least } => write!(
+                f,
+                "the others that share the budget of {budget} bytes leave {left} bytes of it, and {least} bytes are \
+                 needed: make the budget larger, or drop one of them"
+            ),
+            Self::TooManyShare => {
+                write!(
+                    f,
+                    "{} heaps, arenas or processes share the budget already: drop some",
+                    sys::ledger::SEATS
+                )
             }
             Self::Userfaultfd(error) => {
                 write!(f, "no userfaultfd is to be had ({error}); 'outcore doctor' says how to enable it")

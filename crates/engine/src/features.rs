@@ -55,15 +55,19 @@ fn open_arena(settings: &Settings, device: Option<&OwnedFd>) -> Result<Arena, Op
         &[Source::Device, Source::Syscall, Source::UserModeOnly]
     };
     let changes = Features::EVENT_REMAP | Features::EVENT_UNMAP | Features::THREAD_ID;
-    let ways =
-        [(Mechanism::Move, Features::MOVE | Features::EVENT_REMOVE), (Mechanism::Copy, Features::empty())];
+    let ways = [
+        (Mechanism::Move, Features::MOVE | Features::EVENT_REMOVE | Features::POISON),
+        (Mechanism::Copy, Features::POISON),
+        // Before Linux 6.6. Where bytes are lost, the program is stopped in place of their reader.
+        (Mechanism::Copy, Features::empty()),
+    ];
     let mut last = Errno::NOSYS;
     for source in sources {
         for (mechanism, needs) in ways {
             if mechanism == Mechanism::Move && settings.force.copy {
                 continue;
             }
-            match open_uffd(*source, device, changes | needs | Features::POISON) {
+            match open_uffd(*source, device, changes | needs) {
                 Ok(uffd) => return Ok(Arena { uffd, source: *source, mechanism }),
                 Err(error) => last = error,
             }
@@ -236,7 +240,8 @@ fn open_by(settings: &Settings, means: Means, slots: u32, voice: Voice) -> Resul
     }
     let event = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
     let dismissal = event();
-    let nudge = (settings.scope == Scope::Process).then(event);
+    let shares = settings.scope == Scope::Process || settings.share.is_some();
+    let nudge = shares.then(event);
     let live = Live {
         arena: arena.uffd,
         pool_side,
@@ -265,6 +270,7 @@ fn open_by(settings: &Settings, means: Means, slots: u32, voice: Voice) -> Resul
         dismissal: dismissal.map_err(failed("no eventfd"))?,
         nudge: nudge.transpose().map_err(failed("no eventfd"))?,
         tree: None,
+        listener: None,
         limits: Limits {
             scope: settings.scope,
             budget_bytes: settings.ram_bytes,

@@ -6,27 +6,32 @@
 
 use crate::PAGE;
 use crate::advise::Usage;
-use crate::core::{Core, Request, pages_of};
+use crate::budget::Budget;
+use crate::core::{Core, Live, Request, pages_of};
 use crate::engine::{Engine, Stage, die, this_is_the_program};
 use crate::error::OpenError;
 use crate::features;
 use crate::files::{Directory, Link};
+use crate::listener::Listener;
 use crate::ops;
 use crate::serve;
 use crate::settings::{Scope, Settings};
 use crate::signals::Blocked;
 use crate::steer::Waker;
+use crate::takeover::MIN_FRAMES;
+use crate::tree::{Refused, Tree};
 use crate::unused::{Knows, KnowsUnused};
 use crate::voice::{self, Told, Voice};
 use crate::wait::RETRY;
 use core::ops::Deref;
 use core::sync::atomic::Ordering;
-use pager::Counters;
+use pager::{Counters, Pager};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use sys::ledger::Account;
 use sys::status::feature;
 
 /// An engine that pages what it is given, from the start, until it is dropped.
@@ -63,6 +68,8 @@ pub struct Snapshot {
     pub metadata_bytes: u64,
     /// Pages of pinned ranges.
     pub pinned_pages: u64,
+    /// Bytes that frames and tables may take now.
+    pub budget_bytes: u64,
 }
 
 impl Instance {
@@ -148,6 +155,7 @@ impl Instance {
             frame_limit: u64::from(pager.frame_limit()),
             metadata_bytes: (pager.metadata_bytes() + pool) as u64,
             pinned_pages: pager.pages_pinned(),
+            budget_bytes: core.live.as_ref().map_or(0, |live| live.limits.budget_bytes),
         }
     }
 
@@ -168,7 +176,7 @@ impl Instance {
         drop(before);
     }
 
-    /// The budget, in bytes.
+    /// The budget that it was made with, in bytes.
     pub fn budget_bytes(&self) -> u64 {
         self.engine.settings.ram_bytes
     }
@@ -239,7 +247,29 @@ fn live(engine: &Engine, tell: &SyncSender<Result<(), OpenError>>, link: Link) {
     // What is under way belongs to pages that are gone, but still goes to the pool.
     while !finish(engine) {}
     let live = engine.lock_core().live.take();
+    // When nothing of it is in memory any more.
+    let part = live.as_ref().and_then(|live| live.tree.as_ref().map(|tree| *tree.account()));
     drop(live);
+    part.iter().for_each(Account::leave);
+}
+
+impl Live {
+    /// Takes part in a budget that others share.
+    fn take_part(&mut self, pager: &Pager, budget: &Budget, thread_starts: fn()) -> Result<(), OpenError> {
+        let tables = pager.metadata_bytes() + self.pool.metadata_bytes();
+        let needs = tables as u64 + MIN_FRAMES * PAGE as u64;
+        let admitted = Tree::admit(budget.ledger(), needs);
+        let tree = admitted.map_err(|refused| match refused {
+            Refused::NoSeat => OpenError::TooManyShare,
+            Refused::NoRoom { needs, left } => {
+                OpenError::SharedBudget { budget: budget.bytes(), left, least: needs }
+            }
+        })?;
+        let nudge = self.nudge.as_ref().and_then(|nudge| nudge.try_clone().ok());
+        self.listener = nudge.and_then(|nudge| Listener::start(*tree.account(), nudge, thread_starts));
+        self.tree = Some(tree);
+        Ok(())
+    }
 }
 
 /// Waits a little for transfers to end; whether all have.
@@ -260,11 +290,15 @@ fn finish(engine: &Engine) -> bool {
 pub(crate) fn begin(engine: &Engine, link: Link) -> Result<(), OpenError> {
     let mut core = engine.lock_core();
     let (frames, slots) = (core.pager.frame_limit(), core.pager.slots_total());
-    let (live, bits) =
+    let (mut live, bits) =
         features::open(&engine.settings, frames, slots, engine.thread_starts, engine.voice.clone())?;
     // SAFETY: the doorbell is ours; this thread serves it.
     let bell = unsafe { live.bell.register(engine.doorbell.addr(), PAGE, sys::uffd::Register::Missing) };
     bell.map_err(|error| OpenError::Kernel("the doorbell cannot be registered with userfaultfd", error))?;
+    // The last that may fail: whoever has a part gives it up.
+    if let Some(budget) = &engine.settings.share {
+        live.take_part(&core.pager, budget, engine.thread_starts)?;
+    }
     engine.set_mechanism(live.mechanism);
     engine.voice.record().into_iter().for_each(|record| record.features.store(bits, Ordering::Release));
     let Core { pager, live: place, .. } = &mut *core;

@@ -17,6 +17,7 @@
 
 mod advise;
 mod assistant;
+mod budget;
 mod buffers;
 mod callers;
 mod core;
@@ -31,6 +32,7 @@ mod fork;
 mod gate;
 mod home;
 mod instance;
+mod listener;
 mod map;
 mod ops;
 mod pool;
@@ -52,6 +54,7 @@ mod wait;
 mod watch;
 
 pub use advise::Usage;
+pub use budget::{Budget, BudgetError};
 pub use engine::{AddressSpace, Engine};
 pub use error::OpenError;
 pub use files::{Access, Call, FileMap, FileSpec, MapError, ProgramMap, ProgramSpec, Supply};

@@ -245,8 +245,12 @@ impl Live {
     /// after it, which the core holds to be resident and which are not mapped.
     fn copy_to(&mut self, pager: &Pager, page: PageNo, src: usize, count: usize) -> Transfer {
         if let Some(members) = &mut self.members {
+            members.followed = self.steering.followed_member();
             // SAFETY: the source is ours; the core holds its bytes to be the pages'.
-            return unsafe { members.bring(page, src, count) };
+            let transfer = unsafe { members.bring(page, src, count) };
+            self.steering.mapped(transfer.done / PAGE);
+            self.wake_members_later();
+            return transfer;
         }
         let mut flags = match self.steering.waking() {
             Waking::Now => CopyFlags::empty(),

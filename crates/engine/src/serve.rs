@@ -20,7 +20,7 @@ use rustix::thread::{Timespec, futex};
 use std::os::fd::{AsFd, RawFd};
 use std::time::Instant;
 use sys::maps;
-use sys::status::feature;
+use sys::status::{Record, feature};
 use sys::uffd::{Access, CopyFlags, Event, EventBuffer};
 
 /// Buffers of events that are read before any is acted on.
@@ -158,7 +158,7 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
     let mut tree = Tree::new(engine.is_child);
     while engine.summons.load(Acquire) == 0 {
         let woken = tree::wake_word().map(|word| (word, word.load(Acquire)));
-        publish_budget(tree.as_ref());
+        publish_budget(record(), tree.as_ref());
         if tree.as_ref().is_some_and(Tree::is_to_give) {
             // What it was promised and does not use others can have.
             engine.watch();
@@ -191,8 +191,11 @@ fn watch<'a>(engine: &'static Engine, leash: Option<&'a Leash>) -> Option<Guard<
         }
         let now = Instant::now();
         let resident = sample.resident_bytes;
-        let budget = tree.as_mut().map_or(engine.settings.ram_bytes, |tree| tree.watch(resident, now));
-        publish_budget(tree.as_ref());
+        let budget = match tree.as_mut() {
+            Some(tree) => tree.watch(resident, sample.shared_bytes, now),
+            None => engine.settings.ram_bytes,
+        };
+        publish_budget(record(), tree.as_ref());
         if let Some(record) = record() {
             record.share_bytes.store(budget, Relaxed);
         }
@@ -245,8 +248,8 @@ fn is_anchored(engine: &Engine, leash: Option<&Leash>) -> bool {
 }
 
 /// The budget may be changed while processes run.
-fn publish_budget(tree: Option<&Tree>) {
-    if let (Some(record), Some(tree)) = (record(), tree) {
+fn publish_budget(record: Option<&Record>, tree: Option<&Tree>) {
+    if let (Some(record), Some(tree)) = (record, tree) {
         record.budget_bytes.store(tree.account().ledger().budget(), Relaxed);
     }
 }
@@ -607,7 +610,7 @@ impl Live {
     fn publish(&mut self, pager: &Pager) {
         let Some(record) = self.voice.record().filter(|_| self.watch.counted) else { return };
         let c = pager.counters();
-        publish_budget(self.tree.as_ref());
+        publish_budget(Some(record), self.tree.as_ref());
         record.share_bytes.store(self.limits.budget_bytes, Relaxed);
         let t = &mut self.tally;
         t.peak_touched = t.peak_touched.max(pager.pages_touched());

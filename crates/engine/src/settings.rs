@@ -1,5 +1,6 @@
 //! What `outcore run` asked for, as it reaches the program: `OUTCORE_*` variables.
 
+use crate::budget::Budget;
 use pager::Commit;
 use std::path::PathBuf;
 
@@ -72,6 +73,8 @@ pub struct Settings {
     pub map_files: bool,
     /// Whose memory is paged.
     pub scope: Scope,
+    /// Of [`Scope::Areas`]: the budget that it shares, in place of one of its own.
+    pub share: Option<Budget>,
 }
 
 impl Settings {
@@ -94,6 +97,7 @@ impl Settings {
             counted: true,
             map_files: false,
             scope: Scope::Areas,
+            share: None,
         }
     }
 
@@ -147,6 +151,7 @@ impl Settings {
             counted: text("OUTCORE_COUNTERS").as_deref() != Some("off"),
             map_files: text("OUTCORE_MAP_FILES").as_deref() == Some("on"),
             scope: Scope::Process,
+            share: None,
         }))
     }
 }

@@ -26,6 +26,7 @@
 //! `keeper`, in whose descriptors the program cannot meddle. That thread then answers the
 //! faults: what is in memory stays, touches of all else are bus errors.
 
+mod charge;
 mod control;
 mod error;
 mod faults;

@@ -11,6 +11,9 @@
 //! A thread that is mapped many pages a fault, because it goes through memory in order,
 //! is not followed: wake-ups matter little to it, and two processors do more than one.
 //!
+//! Threads of other processes, which share an arena, are followed likewise, but never sent anywhere: what
+//! their number means is for their own process to know.
+//!
 //! Where reads end sooner on another processor ([`Processors`]), the followed thread is
 //! sent there while it waits for a page: it is bound there for the time it takes to wake
 //! it, and may go where it likes from then on.
@@ -22,8 +25,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::futex;
 use std::io::Write as _;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use sys::uffd::{Uffd, Waking};
@@ -59,9 +62,13 @@ pub(crate) struct Steering {
     bound_to: Option<usize>,
     next_look: Instant,
     waker: Option<Waker>,
-    /// A copy of the userfaultfd of views of files, if there is one: who waits for a page of
-    /// those waits there.
+    /// A copy of the userfaultfd of views of files, or of the followed thread's view of an arena, if
+    /// there is one: who waits for a page of those waits there.
     views: Option<OwnedFd>,
+    /// The waker's copy.
+    wakers_views: Views,
+    /// Whose thread is followed, where that is a member of an arena.
+    member: Option<u64>,
     used: u32,
     missed: u32,
     /// While the waker is not used.
@@ -88,6 +95,8 @@ impl Steering {
             next_look: now,
             waker: None,
             views: None,
+            wakers_views: Views::default(),
+            member: None,
             used: 0,
             missed: 0,
             rest: Rest::new(),
@@ -99,6 +108,7 @@ impl Steering {
     /// Paging begins. Without a waker nobody is followed. `views` is a copy of the userfaultfd
     /// of views of files.
     pub(crate) fn begin(&mut self, waker: Option<Waker>, views: Option<OwnedFd>) {
+        self.wakers_views = waker.as_ref().map(|waker| Arc::clone(&waker.views)).unwrap_or_default();
         self.waker = waker;
         self.views = views;
     }
@@ -122,6 +132,39 @@ impl Steering {
         self.stat = None;
         self.destination = None;
         self.unbind();
+    }
+
+    /// Tells of a fault by a `thread` of member `member` of an arena, whose view has this userfaultfd.
+    pub(crate) fn fault_in(&mut self, member: u64, thread: u32, uffd: &Uffd) {
+        if self.member != Some(member) {
+            // Another one may have a thread of that number, in a namespace of its own.
+            self.fault(0);
+            self.member = Some(member);
+        }
+        self.fault(thread);
+        if self.in_a_row == ALONE && !self.wakes_in(uffd) {
+            self.in_a_row = 0;
+        }
+    }
+
+    /// Has wake-ups go to this userfaultfd as well; whether that was possible now.
+    fn wakes_in(&mut self, uffd: &Uffd) -> bool {
+        let theirs = Arc::clone(&self.wakers_views);
+        // The waker has it for the time of a wake-up. It may be held up then, and is not waited for.
+        let Ok(mut theirs) = theirs.try_lock() else { return false };
+        // Who is still to be woken waits where the wake-ups went before.
+        let asked = self.waker.as_ref().and_then(|waker| waker.asked.take());
+        for (start, end) in asked.into_iter().chain(self.pending.take()) {
+            self.views.iter().for_each(|views| _ = sys::uffd::wake(views, start, end - start));
+        }
+        let copy = || uffd.as_fd().try_clone_to_owned().ok();
+        (self.views, *theirs) = (copy(), copy());
+        self.views.is_some() && theirs.is_some()
+    }
+
+    /// The member whose thread is followed now.
+    pub(crate) fn followed_member(&self) -> Option<u64> {
+        self.member.filter(|_| self.bound_to.is_some())
     }
 
     /// So many pages have been mapped.
@@ -210,6 +253,9 @@ impl Steering {
             self.go(cpu);
             return;
         }
+        if self.member.is_some() {
+            return;
+        }
         let everywhere = &self.everywhere;
         self.destination = self.processors.better(cpu, now, |other| has(everywhere, other));
     }
@@ -254,7 +300,7 @@ impl Steering {
     /// Where the followed thread last ran: field 39 of its stat, see proc(5).
     fn processor(&mut self) -> Option<usize> {
         if self.stat.is_none() {
-            self.stat = open_stat(self.thread);
+            self.stat = open_stat(self.member.is_some(), self.thread);
         }
         let mut text = [0u8; 512];
         let read = rustix::io::pread(self.stat.as_ref()?, &mut text, 0).ok()?;
@@ -266,9 +312,14 @@ impl Steering {
 }
 
 /// Without an allocation.
-fn open_stat(thread: u32) -> Option<OwnedFd> {
+fn open_stat(is_elsewhere: bool, thread: u32) -> Option<OwnedFd> {
     let mut path = [0u8; 64];
-    write!(&mut path[..63], "/proc/{}/task/{thread}/stat", crate::engine::program()).ok()?;
+    let mut text = &mut path[..63];
+    if is_elsewhere {
+        write!(text, "/proc/{thread}/stat").ok()?;
+    } else {
+        write!(text, "/proc/{}/task/{thread}/stat", crate::engine::program()).ok()?;
+    }
     let path = core::ffi::CStr::from_bytes_until_nul(&path).ok()?;
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
@@ -308,10 +359,14 @@ fn bind(thread: i32, set: &libc::cpu_set_t) -> bool {
     unsafe { libc::sched_setaffinity(thread, size_of::<libc::cpu_set_t>(), set) == 0 }
 }
 
+/// A second userfaultfd on which threads wait, if there is one.
+type Views = Arc<Mutex<Option<OwnedFd>>>;
+
 /// A thread that wakes threads when its processor has nothing else to do.
 #[derive(Debug)]
 pub(crate) struct Waker {
     asked: Arc<Asked>,
+    views: Views,
     handle: Option<JoinHandle<()>>,
 }
 
@@ -387,6 +442,8 @@ impl Waker {
     pub(crate) fn start(arena: OwnedFd, views: Option<OwnedFd>, thread_starts: fn()) -> Option<Self> {
         let asked = Arc::new(Asked::default());
         let theirs = Arc::clone(&asked);
+        let views: Views = Arc::new(Mutex::new(views));
+        let second = Arc::clone(&views);
         let _blocked = Blocked::all();
         let builder = std::thread::Builder::new().name("outcore-waker".into()).stack_size(64 << 10);
         let thread = builder
@@ -416,15 +473,17 @@ impl Waker {
                     // would not count as idle. This takes the pager thread out of it.
                     // SAFETY: a system call without memory effects.
                     unsafe { libc::sched_yield() };
+                    // Held before it is taken: whom it is for is known until it is done.
+                    let second = second.lock().unwrap_or_else(PoisonError::into_inner);
                     if let Some((start, end)) = theirs.take() {
                         let _ = sys::uffd::wake(&arena, start, end - start);
-                        if let Some(views) = &views {
+                        if let Some(views) = &*second {
                             let _ = sys::uffd::wake(views, start, end - start);
                         }
                     }
                 }
             })
             .ok()?;
-        Some(Self { asked, handle: Some(thread) })
+        Some(Self { asked, views, handle: Some(thread) })
     }
 }

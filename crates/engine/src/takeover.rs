@@ -65,6 +65,15 @@ fn pause_before_budget(rss_bytes: u64, budget_bytes: u64) -> Option<Duration> {
     Some(safe.clamp(SHORTEST_PAUSE, LONGEST_PAUSE))
 }
 
+/// What the budget bounds, in bytes.
+struct Measure {
+    /// What is not paged, and that with the frames.
+    unpaged: u64,
+    resident: u64,
+    /// Of a process, what is resident and of files or shared memory.
+    shared: u64,
+}
+
 impl Live {
     /// Registers every area and takes over what is resident as it is.
     pub(crate) fn take_over(&mut self, pager: &mut Pager) {
@@ -145,7 +154,7 @@ impl Live {
             return;
         }
         self.limits.next_sample = instant + LOOK_EVERY;
-        let Some((unpaged, resident)) = self.measure(pager) else { return };
+        let Some(Measure { unpaged, resident, shared }) = self.measure(pager) else { return };
         let limits = &mut self.limits;
         // What is being dropped has left the core before it leaves the kernel, and would seem not to be paged.
         let is_unsure = pager.is_changing() && limits.unsure < MOST_UNSURE;
@@ -156,6 +165,7 @@ impl Live {
             let look = Look {
                 resident,
                 unpaged,
+                shared,
                 faults: counters.minor_faults + counters.major_faults,
                 refaults: counters.refaults,
                 stall_ns: self.tally.stall_ns,
@@ -179,20 +189,22 @@ impl Live {
 
     /// What the budget bounds besides the frames, and with them. None if the kernel does
     /// not say.
-    fn measure(&self, pager: &Pager) -> Option<(u64, u64)> {
+    fn measure(&self, pager: &Pager) -> Option<Measure> {
         let page = crate::PAGE as u64;
         match self.limits.scope {
             Scope::Process => {
-                let resident = self.statm.read().ok()?.resident_bytes;
+                let sample = self.statm.read().ok()?;
+                let (resident, shared) = (sample.resident_bytes, sample.shared_bytes);
                 // A store in memory is outside the budget.
                 let stored = if self.store.in_memory() { pager.slots_used() } else { 0 };
                 let paged = u64::from(pager.frames_used() + stored) * page;
-                Some((resident.saturating_sub(paged), resident))
+                Some(Measure { unpaged: resident.saturating_sub(paged), resident, shared })
             }
             Scope::Areas => {
                 let tables = (pager.metadata_bytes() + self.pool.metadata_bytes()) as u64;
                 let own = tables + u64::from(self.pool.idle_buffers()) * page;
-                Some((own, own + u64::from(pager.frames_used()) * page))
+                let resident = own + u64::from(pager.frames_used()) * page;
+                Some(Measure { unpaged: own, resident, shared: 0 })
             }
         }
     }

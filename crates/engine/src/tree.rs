@@ -1,11 +1,16 @@
 #![expect(unsafe_code, reason = "reads the account by its address")]
-//! This process's part of the budget that a tree of processes shares (`sys::ledger`).
+//! A pager's part of a budget that several share (`sys::ledger`): the processes of a tree, or
+//! heaps and arenas.
 //!
 //! ```text
 //! dormant     what was promised is taken from the ledger beforehand; nothing is sampled
 //! watching    the resident set is kept below what was taken; more is taken while there is any
 //! paging      the same by evicting; who is short takes, or has the targets set anew
 //! ```
+//!
+//! A process has one account, which its program's threads use as well. A heap or an arena is always
+//! paging, and its account is its pager's alone; it is admitted only where it can have the least
+//! that it pages with.
 //!
 //! What is resident counts in every process that has it, so right after a fork parent and child
 //! count the same pages. A child is given a moment to execute another program before its
@@ -25,7 +30,7 @@ use rustix::thread::{Timespec, futex};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use sys::companion::Process;
-use sys::ledger::{Account, FREE_BYTES, Ledger, SEATS, STANDING_BYTES, Seat};
+use sys::ledger::{Account, Ledger, SEATS, STANDING_BYTES, Seat};
 
 /// Targets are set at most so often.
 const DECIDE_EVERY: Duration = Duration::from_millis(50);
@@ -33,6 +38,8 @@ const DECIDE_EVERY: Duration = Duration::from_millis(50);
 const GRACE: Duration = Duration::from_millis(20);
 /// What is taken at a time, at least: most programs never ask twice.
 const LEAST_TAKEN: u64 = 8 << 20;
+/// Others may take so long to give a heap or an arena that begins the least it needs.
+const ADMISSION: Duration = Duration::from_secs(10);
 /// A process whose memory grows waits so often, and so long each time, for others to give
 /// what they do not use, before its memory is paged.
 const MOST_WAITS: u32 = 4;
@@ -108,18 +115,34 @@ impl Engine {
     }
 }
 
-/// What a process has found out about itself.
+/// What a pager has found out about what it pages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look {
     /// Bytes that are resident, and of these what is not paged.
     pub(crate) resident: u64,
     pub(crate) unpaged: u64,
+    /// Bytes that are resident and of files or shared memory.
+    pub(crate) shared: u64,
     /// Faults so far, refaults, and nanoseconds for which threads waited.
     pub(crate) faults: u64,
     pub(crate) refaults: u64,
     pub(crate) stall_ns: u64,
     /// Nearly all frames are in use.
     pub(crate) is_full: bool,
+}
+
+/// Why a heap or an arena cannot share a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// All seats are taken.
+    NoSeat,
+    /// Others need, or do not give, what it needs. In bytes.
+    NoRoom {
+        /// What it needs.
+        needs: u64,
+        /// What of the budget is left for it.
+        left: u64,
+    },
 }
 
 /// What was inherited, and until when it does not count.
@@ -129,7 +152,7 @@ struct Grace {
     until: Instant,
 }
 
-/// The pager's view of its process's account.
+/// The pager's view of its account.
 #[derive(Debug)]
 pub(crate) struct Tree {
     account: Account,
@@ -148,19 +171,62 @@ pub(crate) struct Tree {
 impl Tree {
     /// None if the process shares no budget.
     pub(crate) fn new(is_child: bool) -> Option<Self> {
-        let account = *account()?;
-        Some(Self {
+        account().map(|account| Self { is_newborn: is_child, ..Self::of(*account) })
+    }
+
+    /// A part for a heap or an arena, whose pager is this thread, of at least `needs` bytes; others
+    /// are waited for that have to give.
+    ///
+    /// # Errors
+    /// See [`Refused`]; then it has no part.
+    pub(crate) fn admit(ledger: &'static Ledger, needs: u64) -> Result<Self, Refused> {
+        let mut tree = Self::of(ledger.sit_for_areas().ok_or(Refused::NoSeat)?);
+        let (account, seat) = (tree.account, tree.account.seat());
+        seat.need.store(FIRST_NEED, Relaxed);
+        seat.floor.store(needs, Relaxed);
+        seat.is_short.store(1, Relaxed);
+        let floors = ledger.floors();
+        let mut admitted = if floors <= ledger.room() {
+            Ok(())
+        } else {
+            Err(Refused::NoRoom { needs, left: ledger.room().saturating_sub(floors - needs) })
+        };
+        let begun = Instant::now();
+        while admitted.is_ok() {
+            let granted = seat.granted.load(Relaxed);
+            if granted >= needs {
+                return Ok(tree);
+            }
+            account.take(needs - granted);
+            tree.decide();
+            tree.wait(WAIT);
+            tree.woken = seat.wake.load(Relaxed);
+            if begun.elapsed() > ADMISSION {
+                admitted = Err(Refused::NoRoom { needs, left: seat.granted.load(Relaxed) });
+            }
+        }
+        account.leave();
+        admitted.map(|()| tree)
+    }
+
+    fn of(account: Account) -> Self {
+        Self {
             account,
             woken: account.seat().wake.load(Relaxed),
             faults: 0,
             waits: 0,
-            is_newborn: is_child,
+            is_newborn: false,
             grace: None,
             supervisor: None,
             seats: Vec::with_capacity(SEATS),
             claimants: Vec::with_capacity(SEATS),
             targets: vec![0; SEATS],
-        })
+        }
+    }
+
+    /// Gives its part up.
+    pub(crate) fn leave(&self) {
+        self.account.leave();
     }
 
     /// The account.
@@ -205,17 +271,25 @@ impl Tree {
         self.grace.map_or(0, |grace| grace.bytes.min(resident))
     }
 
-    /// Before anything is paged: tells what is resident; how much may be.
-    pub(crate) fn watch(&mut self, resident: u64, now: Instant) -> u64 {
+    /// What is resident and does not count here: `inherited`, and what others account for, which is
+    /// part of `shared`, files and shared memory.
+    fn uncounted(&self, inherited: u64, resident: u64, shared: u64) -> u64 {
+        inherited.saturating_add(self.account.borrowed().min(shared)).min(resident)
+    }
+
+    /// Before anything is paged: tells what is resident, and of it what is files or shared memory;
+    /// how much may be resident.
+    pub(crate) fn watch(&mut self, resident: u64, shared: u64, now: Instant) -> u64 {
         self.woken = self.account.seat().wake.load(Relaxed);
         let inherited = self.inherited(resident, now);
-        let used = resident - inherited;
+        let uncounted = self.uncounted(inherited, resident, shared);
+        let used = resident - uncounted;
         self.account.seat().used.store(used, Relaxed);
         if self.is_overdrawn() {
             self.decide();
         }
         self.account.settle(used);
-        self.account.allowed().saturating_add(inherited)
+        self.account.allowed().saturating_add(uncounted)
     }
 
     /// Before anything is paged, when what is resident is about to be all that may be: whether
@@ -243,12 +317,13 @@ impl Tree {
         let seat = self.account.seat();
         self.woken = seat.wake.load(Relaxed);
         let inherited = self.inherited(look.resident, now);
-        let used = look.resident - inherited;
+        let uncounted = self.uncounted(inherited, look.resident, look.shared);
+        let used = look.resident - uncounted;
         let is_busy = core::mem::replace(&mut self.faults, look.faults) != look.faults;
         let is_short = inherited == 0 && is_busy && look.is_full;
         seat.used.store(used, Relaxed);
-        seat.floor
-            .store((look.unpaged + MIN_FRAMES * PAGE as u64).saturating_sub(FREE_BYTES + inherited), Relaxed);
+        let needs = look.unpaged + MIN_FRAMES * PAGE as u64;
+        seat.floor.store(needs.saturating_sub(self.account.free_bytes() + uncounted), Relaxed);
         seat.stall_ns.store(look.stall_ns, Relaxed);
         seat.refaults.store(look.refaults, Relaxed);
         seat.is_short.store(is_short.into(), Relaxed);
@@ -258,7 +333,7 @@ impl Tree {
             self.decide();
         }
         self.account.settle(used);
-        self.account.allowed().saturating_add(inherited)
+        self.account.allowed().saturating_add(uncounted)
     }
 
     /// Sets everybody's target, unless somebody did so just now.
@@ -327,7 +402,7 @@ fn claimant(seat: &Seat, elapsed: Duration) -> Claimant {
     Claimant {
         granted,
         // Where nothing is sampled, what was taken is taken to be used.
-        used: if used == 0 { granted } else { used.saturating_sub(FREE_BYTES) },
+        used: if used == 0 { granted } else { used.saturating_sub(seat.free_bytes()) },
         floor: seat.floor.load(Relaxed),
         need,
         is_short,

@@ -97,7 +97,7 @@ impl Wait {
         self.nudge = fds(live.nudge.as_ref().map(AsFd::as_fd), &mut self.list);
         self.supervisor = fds(supervisor, &mut self.list);
         let gives = live.tree.as_ref().is_some_and(Tree::owes);
-        let has_no_waker = live.tree.is_some() && !self.has_guard;
+        let has_no_waker = live.tree.is_some() && live.listener.is_none() && !self.has_guard;
         self.is_quiet = false;
         self.timeout = if guard_starts {
             Some(Duration::ZERO)

@@ -5,21 +5,74 @@ use crate::turnover::Turnover;
 
 /// Who frees and allocates gets the same pages again, which are in RAM, in place of a
 /// fault for each. Units by number, as in [`crate::extents::Extents`].
+///
+/// What is counted with each large object, and promises that can be used again, are here too:
+/// whoever takes or keeps units has the lock already, and lines of memory that all threads
+/// change cost more than the work.
 #[derive(Debug)]
 pub(crate) struct Dirty {
-    runs: FreeRuns,
     units: usize,
     turnover: Turnover,
+    /// Bytes that are promised and that nothing needs.
+    spare: usize,
+    /// Objects that are spans of their own, and their bytes.
+    pub(crate) large_objects: usize,
+    pub(crate) large_bytes: usize,
+    runs: FreeRuns,
 }
 
 impl Dirty {
     pub(crate) const fn new() -> Self {
-        Self { runs: FreeRuns::new(), units: 0, turnover: Turnover::new() }
+        Self {
+            units: 0,
+            turnover: Turnover::new(),
+            spare: 0,
+            large_objects: 0,
+            large_bytes: 0,
+            runs: FreeRuns::new(),
+        }
     }
 
     /// How many there are.
     pub(crate) fn units(&self) -> usize {
         self.units
+    }
+
+    /// Units for a large object of `len` bytes, which is counted, if there are such and
+    /// a promise to spare: all that it takes, where memory is freed and asked for in turn.
+    pub(crate) fn take_large(&mut self, len: usize, units: usize) -> Option<usize> {
+        let spare = self.spare.checked_sub(len)?;
+        let first = self.take(units)?;
+        self.turnover.allocates(units);
+        self.spare = spare;
+        self.count_large(len);
+        Some(first)
+    }
+
+    /// Takes a promise back of which up to `most` bytes may be spare; how many are to be
+    /// renounced.
+    pub(crate) fn return_promise(&mut self, bytes: usize, most: usize) -> usize {
+        self.spare += bytes;
+        if self.spare <= most {
+            return 0;
+        }
+        // By half, as the next one is to find room.
+        let left = self.spare.min(most / 2);
+        core::mem::replace(&mut self.spare, left) - left
+    }
+
+    /// A large object of `len` bytes is made.
+    pub(crate) fn count_large(&mut self, len: usize) {
+        self.large_objects += 1;
+        self.large_bytes += len;
+    }
+
+    /// A large object of `len` bytes ends: what is to be renounced of its promise, of which up
+    /// to `most` bytes may be spare with the others.
+    pub(crate) fn end_large(&mut self, len: usize, most: usize) -> usize {
+        self.large_objects -= 1;
+        self.large_bytes -= len;
+        self.return_promise(len, most)
     }
 
     /// [`Self::keep`] for units that somebody has just freed.
@@ -90,6 +143,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
+
+    #[test]
+    fn promises_are_spare_up_to_a_bound() {
+        let mut dirty = Dirty::new();
+        assert_eq!((dirty.take_large(1, 1), dirty.return_promise(60, 100)), (None, 0));
+        dirty.keep(7, 8);
+        assert_eq!((dirty.take_large(20, 9), dirty.take_large(61, 8)), (None, None));
+        assert_eq!((dirty.take_large(20, 3), dirty.units(), dirty.large_objects), (Some(7), 5, 1));
+        // 40 are left; 70 more are too many, and half of the most stay.
+        assert_eq!(dirty.return_promise(70, 100), 60);
+        assert_eq!(dirty.return_promise(500, 0), 550);
+        assert_eq!((dirty.return_promise(0, 0), dirty.take_large(1, 1)), (0, None));
+    }
 
     proptest! {
         /// Whatever is kept and taken: a unit is here once, runs that touch are one, and

@@ -8,7 +8,7 @@ use crate::extents::Extents;
 use crate::locked::Locked;
 use crate::shelves::Shelves;
 use crate::source::PageSource;
-use crate::span::{Entry, Kind, SpanRef};
+use crate::span::{Entry, Kind, LARGE_METADATA, SpanRef};
 use core::ptr::{self, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
@@ -87,14 +87,13 @@ pub struct Heap<S> {
     pub(crate) extents: Locked<Extents>,
     pub(crate) dirty: Locked<Dirty>,
     pub(crate) classes: [Locked<Shelves>; CLASSES],
+    /// Of objects that have classes, and of their spans. Large ones are counted in `dirty`.
     pub(crate) in_use: AtomicUsize,
-    spans: AtomicUsize,
+    pub(crate) spans: AtomicUsize,
     pub(crate) span_bytes: AtomicUsize,
     /// Of these, empty ones that their classes keep.
     pub(crate) empty_bytes: AtomicUsize,
-    metadata: AtomicUsize,
-    pub(crate) large_objects: AtomicUsize,
-    pub(crate) large_bytes: AtomicUsize,
+    pub(crate) metadata: AtomicUsize,
 }
 
 impl<S> core::fmt::Debug for Heap<S> {
@@ -120,8 +119,6 @@ impl<S: PageSource> Heap<S> {
             span_bytes: AtomicUsize::new(0),
             empty_bytes: AtomicUsize::new(0),
             metadata: AtomicUsize::new(0),
-            large_objects: AtomicUsize::new(0),
-            large_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -272,18 +269,25 @@ impl<S: PageSource> Heap<S> {
 
     /// Gives units back that have been used. They keep their pages for a while.
     pub(crate) fn uncarve_used(&self, addr: usize, units: usize) {
+        self.keep_by(|dirty| dirty.keep_used(addr / UNIT, units));
+    }
+
+    /// Has units kept, and drops the pages of those that are too many then.
+    pub(crate) fn keep_by<R>(&self, keep: impl FnOnce(&mut Dirty) -> R) -> R {
         let scarce = self.source.is_scarce();
         let in_use = self.in_use.load(Ordering::Relaxed);
-        let (most, mut excess) = self.dirty.with(|dirty| {
-            dirty.keep_used(addr / UNIT, units);
+        let (result, most, mut excess) = self.dirty.with(|dirty| {
+            let result = keep(dirty);
+            let in_use = in_use + dirty.large_bytes;
             let more = if scarce { 0 } else { in_use / KEPT_PART / UNIT + dirty.turned_over() };
             let most = KEPT_BYTES / UNIT + more;
-            (most, dirty.take_excess(most))
+            (result, most, dirty.take_excess(most))
         });
         while let Some((first, units)) = excess {
             self.discard(first, units);
             excess = self.dirty.with(|dirty| dirty.take_excess(most));
         }
+        result
     }
 
     fn discard(&self, first: usize, units: usize) {
@@ -291,9 +295,14 @@ impl<S: PageSource> Heap<S> {
         self.uncarve(first * UNIT, units);
     }
 
-    /// Drops the pages of free units; whether there were any.
+    /// Drops the pages of free units, and renounces what is promised and not needed;
+    /// whether there was any.
     pub(crate) fn cool(&self) -> bool {
-        let mut dropped = false;
+        let spare = self.dirty.with(|dirty| dirty.return_promise(0, 0));
+        if spare > 0 {
+            self.source.renounce(spare);
+        }
+        let mut dropped = spare > 0;
         while let Some((first, units)) = self.dirty.with(|dirty| dirty.take_excess(0)) {
             self.discard(first, units);
             dropped = true;
@@ -301,12 +310,9 @@ impl<S: PageSource> Heap<S> {
         dropped
     }
 
-    /// Enters a new span, of which `bytes` have been promised, with `units` of its units.
-    pub(crate) fn enter(&self, start: usize, kind: Kind, units: usize, bytes: usize) -> SpanRef {
+    /// Enters a new span with `units` of its units.
+    pub(crate) fn enter(&self, start: usize, kind: Kind, units: usize) -> SpanRef {
         let span = SpanRef::begin(start, kind);
-        self.spans.fetch_add(1, Ordering::Relaxed);
-        self.span_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.metadata.fetch_add(span.metadata_bytes(), Ordering::Relaxed);
         for unit in 0..units {
             self.unit(start + unit * UNIT).store(Entry::new(span, unit).0, Ordering::Release);
         }
@@ -320,13 +326,9 @@ impl<S: PageSource> Heap<S> {
         })
     }
 
-    /// Ends a span that nothing refers to any more, of which `bytes` were promised.
-    /// What becomes of its units is the caller's to say.
-    pub(crate) fn end_span(&self, span: SpanRef, bytes: usize) {
-        self.source.renounce(bytes);
-        self.spans.fetch_sub(1, Ordering::Relaxed);
-        self.span_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.metadata.fetch_sub(span.metadata_bytes(), Ordering::Relaxed);
+    /// Ends a span that nothing refers to any more. What becomes of its units is the caller's
+    /// to say.
+    pub(crate) fn end_span(&self, span: SpanRef) {
         // SAFETY: the caller holds the last reference.
         unsafe { span.end() };
     }
@@ -520,14 +522,16 @@ impl<S: PageSource> Heap<S> {
 
     /// How large it is now.
     pub fn stats(&self) -> HeapStats {
+        let (large_objects, large_bytes, kept_units) =
+            self.dirty.with(|dirty| (dirty.large_objects, dirty.large_bytes, dirty.units()));
         HeapStats {
-            in_use_bytes: self.in_use.load(Ordering::Relaxed),
-            spans: self.spans.load(Ordering::Relaxed),
-            span_bytes: self.span_bytes.load(Ordering::Relaxed),
-            metadata_bytes: self.metadata.load(Ordering::Relaxed),
-            kept_bytes: self.dirty.with(|dirty| dirty.units() * UNIT),
-            large_objects: self.large_objects.load(Ordering::Relaxed),
-            large_bytes: self.large_bytes.load(Ordering::Relaxed),
+            in_use_bytes: self.in_use.load(Ordering::Relaxed) + large_bytes,
+            spans: self.spans.load(Ordering::Relaxed) + large_objects,
+            span_bytes: self.span_bytes.load(Ordering::Relaxed) + large_bytes,
+            metadata_bytes: self.metadata.load(Ordering::Relaxed) + large_objects * LARGE_METADATA,
+            kept_bytes: kept_units * UNIT,
+            large_objects,
+            large_bytes,
         }
     }
 

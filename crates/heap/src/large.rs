@@ -47,22 +47,27 @@ impl<S: PageSource> Heap<S> {
     }
 
     fn place(&self, len: usize, units: usize, align: usize, contents: Contents) -> Option<SpanRef> {
-        let start = self.carve(units, align, len, contents)?;
+        let kept = (contents == Contents::Any && align == 1)
+            .then(|| self.dirty.with(|dirty| dirty.take_large(len, units)))
+            .flatten();
+        let start = match kept {
+            Some(first) => first * UNIT,
+            None => {
+                let start = self.carve(units, align, len, contents)?;
+                self.dirty.with(|dirty| dirty.count_large(len));
+                start
+            }
+        };
         let large = Large { len: AtomicUsize::new(len), units: AtomicUsize::new(units) };
-        self.count_large(1, len);
-        Some(self.enter(start, Kind::Large(large), 1, len))
+        Some(self.enter(start, Kind::Large(large), 1))
     }
 
-    fn count_large(&self, objects: usize, bytes: usize) {
-        self.in_use.fetch_add(bytes, Relaxed);
-        self.large_bytes.fetch_add(bytes, Relaxed);
-        self.large_objects.fetch_add(objects, Relaxed);
-    }
-
-    fn uncount_large(&self, objects: usize, bytes: usize) {
-        self.in_use.fetch_sub(bytes, Relaxed);
-        self.large_bytes.fetch_sub(bytes, Relaxed);
-        self.large_objects.fetch_sub(objects, Relaxed);
+    /// Renounces what `change` says, which is told how much of a promise may be spare.
+    fn give_promise_back(&self, change: impl FnOnce(usize) -> usize) {
+        let renounced = change(self.source.spare());
+        if renounced > 0 {
+            self.source.renounce(renounced);
+        }
     }
 
     pub(crate) fn free_large(&self, span: SpanRef, addr: usize) -> Result<(), FreeError> {
@@ -74,10 +79,14 @@ impl<S: PageSource> Heap<S> {
         }
         let (len, units) = extent_of(span);
         let used = len.div_ceil(UNIT);
-        self.uncount_large(1, len);
-        self.end_span(span, len);
+        self.give_promise_back(|spare| {
+            self.keep_by(|dirty| {
+                dirty.keep_used(addr / UNIT, used);
+                dirty.end_large(len, spare)
+            })
+        });
+        self.end_span(span);
         self.uncarve(addr + used * UNIT, units - used);
-        self.uncarve_used(addr, used);
         Ok(())
     }
 
@@ -96,8 +105,8 @@ impl<S: PageSource> Heap<S> {
             unsafe { ptr::copy_nonoverlapping(ptr::with_exposed_provenance(start), to, len) };
         }
         self.untell(span, 1);
-        self.uncount_large(1, len);
-        self.end_span(span, len);
+        self.give_promise_back(|spare| self.dirty.with(|dirty| dirty.end_large(len, spare)));
+        self.end_span(span);
         self.uncarve(start + used * UNIT, units - used);
         if relocated {
             self.uncarve(start, used);
@@ -131,8 +140,7 @@ impl<S: PageSource> Heap<S> {
             large.units.store(needed, Relaxed);
         }
         large.len.store(wanted, Relaxed);
-        self.count_large(0, wanted - len);
-        self.span_bytes.fetch_add(wanted - len, Relaxed);
+        self.dirty.with(|dirty| dirty.large_bytes += wanted - len);
         true
     }
 
@@ -141,8 +149,7 @@ impl<S: PageSource> Heap<S> {
         self.source.discard(span.start + wanted, len.next_multiple_of(UNIT) - wanted);
         self.source.renounce(len - wanted);
         large.len.store(wanted, Relaxed);
-        self.uncount_large(0, len - wanted);
-        self.span_bytes.fetch_sub(len - wanted, Relaxed);
+        self.dirty.with(|dirty| dirty.large_bytes -= len - wanted);
         let (units, kept) = (large.units.load(Relaxed), wanted.div_ceil(UNIT) * HEADROOM);
         if units > kept {
             large.units.store(kept, Relaxed);

@@ -11,9 +11,9 @@ use core::sync::atomic::Ordering::Relaxed;
 /// Empty spans that classes keep, in bytes, together.
 const EMPTY_BYTES: usize = 512 << 10;
 /// Objects in threads' caches hold whole spans back. Where less than one byte of so many
-/// is in use, in a heap at least so large, nothing is kept in caches.
+/// of such spans is in use, where they are at least so long, nothing is kept in caches.
 const SPARSE_PART: usize = 8;
-const SPARSE_BYTES: usize = 4 << 20;
+const SPARSE_BYTES: usize = 2 << 20;
 
 impl<S: PageSource> Heap<S> {
     /// Fills the empty bin of a class, as far as memory allows.
@@ -71,7 +71,10 @@ impl<S: PageSource> Heap<S> {
     fn add_span(&self, shelves: &mut Shelves, class: usize) -> Option<SpanRef> {
         let len = span_len(class);
         let start = self.carve(len / UNIT, 1, len, Contents::Any)?;
-        let span = self.enter(start, Kind::Small(Small::new(class)), len / UNIT, len);
+        let span = self.enter(start, Kind::Small(Small::new(class)), len / UNIT);
+        self.spans.fetch_add(1, Relaxed);
+        self.span_bytes.fetch_add(len, Relaxed);
+        self.metadata.fetch_add(span.metadata_bytes(), Relaxed);
         self.empty_bytes.fetch_add(len, Relaxed);
         shelves.add(span);
         Some(span)
@@ -198,7 +201,11 @@ impl<S: PageSource> Heap<S> {
 
     fn drop_small(&self, span: SpanRef) {
         let (start, len) = (span.start, span_len(small(&span).class));
-        self.end_span(span, len);
+        self.source.renounce(len);
+        self.spans.fetch_sub(1, Relaxed);
+        self.span_bytes.fetch_sub(len, Relaxed);
+        self.metadata.fetch_sub(span.metadata_bytes(), Relaxed);
+        self.end_span(span);
         self.uncarve_used(start, len / UNIT);
     }
 

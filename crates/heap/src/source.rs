@@ -23,6 +23,12 @@ pub unsafe trait PageSource: Sync {
     /// `bytes` that were promised have been given back.
     fn renounce(&self, bytes: usize);
 
+    /// Bytes of promises that a heap may hold on to when what they were made for is freed, as
+    /// who frees soon asks again. Nothing where promises are refused: somebody else may need them.
+    fn spare(&self) -> usize {
+        0
+    }
+
     /// Drops the contents of whole pages, without touching them.
     fn discard(&self, addr: usize, len: usize);
 
@@ -64,6 +70,10 @@ unsafe impl<S: PageSource> PageSource for &S {
 
     fn renounce(&self, bytes: usize) {
         (**self).renounce(bytes);
+    }
+
+    fn spare(&self) -> usize {
+        (**self).spare()
     }
 
     fn discard(&self, addr: usize, len: usize) {

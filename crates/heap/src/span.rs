@@ -71,6 +71,9 @@ impl Kind {
     }
 }
 
+/// Bytes of metadata of a large object: its span, and its entry in the table.
+pub(crate) const LARGE_METADATA: usize = size_of::<Span>() + size_of::<Entry>();
+
 /// A span that has not ended. Not a reference: who ends a span may not hold one, and Rust
 /// takes an argument for held until the function returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,11 +141,12 @@ impl Span {
 
     /// Bytes of metadata, the unit table's included.
     pub(crate) fn metadata_bytes(&self) -> usize {
-        let units = match &self.kind {
-            Kind::Small(small) => span_len(small.class) / UNIT,
-            Kind::Large(_) => 1,
-        };
-        self.kind.layout().size() + units * size_of::<Entry>()
+        match &self.kind {
+            Kind::Small(small) => {
+                self.kind.layout().size() + span_len(small.class) / UNIT * size_of::<Entry>()
+            }
+            Kind::Large(_) => LARGE_METADATA,
+        }
     }
 }
 

@@ -61,6 +61,9 @@ typedef enum oc_sharing {
   OC_SHARING_PRIVATE,
 } oc_sharing;
 
+// RAM that several heaps and arenas share, each by its need. It is used from any thread.
+typedef struct oc_budget oc_budget;
+
 // A call of a backing's function. It is valid until the function returns.
 typedef struct oc_call oc_call;
 
@@ -73,9 +76,10 @@ typedef struct oc_map oc_map;
 // A shared arena, as this process has it mapped. It is used from any thread.
 typedef struct oc_shared_arena oc_shared_arena;
 
-// What is to be paged, and where to. All zero but the budget is a good choice.
+// What is to be paged, and where to. All zero but a budget, own or shared, is a good choice.
 typedef struct oc_config {
-  // How many bytes of RAM pages, and the tables about them, may take: at least 4 MiB.
+  // How many bytes of RAM pages, and the tables about them, may take: at least 4 MiB. 0 if a
+  // budget is shared; for an arena also under outcore run, whose budget it shares then.
   size_t budget;
   // The directory for a store without a name, on a disk; NULL is /var/tmp.
   const char *store;
@@ -83,6 +87,8 @@ typedef struct oc_config {
   size_t store_size;
   // One of oc_commit.
   int commit;
+  // A budget that heaps and arenas share, in place of one of its own; or NULL.
+  const struct oc_budget *share;
 } oc_config;
 
 // A family of one heap; 0 is none.
@@ -161,7 +167,7 @@ typedef struct oc_backing {
 
 // The numbers of a shared arena, of all members together: bytes, or how many.
 typedef struct oc_shared_status {
-  // Bytes of RAM that its pages may take.
+  // Bytes of RAM that its pages may take; of a budget that is shared, now.
   size_t budget;
   // Bytes of pages that are in memory, once for all members.
   size_t resident;
@@ -491,6 +497,42 @@ int oc_arena_discard(const struct oc_shared_arena *arena, size_t offset, size_t 
 // # Safety
 // It is attached; `status` is NULL or may be written.
 int oc_arena_status(const struct oc_shared_arena *arena, struct oc_shared_status *status);
+
+// Makes a budget of so many bytes, at least 4 MiB, for settings to name in place of one of their
+// own. NULL with errno: EINVAL for too few or too many bytes, or what else the kernel says.
+// oc_error tells.
+struct oc_budget *oc_budget_create(size_t bytes);
+
+// Makes it another one at once, down as well as up; what does not fit any more is evicted. 0, or
+// -1 with errno: EINVAL for too few or too many bytes, EBUSY if those that share it need more.
+//
+// # Safety
+// It was given by oc_budget_create and has not been dropped.
+int oc_budget_set(const struct oc_budget *budget, size_t bytes);
+
+// Its bytes.
+//
+// # Safety
+// As oc_budget_set.
+size_t oc_budget_size(const struct oc_budget *budget);
+
+// Bytes of pages and tables that all who share it have in memory, as they have last told.
+//
+// # Safety
+// As oc_budget_set.
+size_t oc_budget_used(const struct oc_budget *budget);
+
+// How many heaps and arenas share it.
+//
+// # Safety
+// As oc_budget_set.
+size_t oc_budget_sharers(const struct oc_budget *budget);
+
+// Gives it up. Heaps and arenas that share it go on doing so. NULL is left alone.
+//
+// # Safety
+// It was given by oc_budget_create, and is given back once.
+void oc_budget_drop(struct oc_budget *budget);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -4,7 +4,7 @@ use crate::heap::Heap;
 use crate::paging::Paging;
 use core::error::Error;
 use core::fmt::{self, Display, Formatter};
-use engine::{Commit, Fallbacks, OpenError, Settings, StorePlace};
+use engine::{Budget, Commit, Fallbacks, OpenError, Settings, StorePlace};
 use std::path::PathBuf;
 
 /// Where `outcore run` keeps its store, too.
@@ -16,8 +16,18 @@ const STORE_BYTES: u64 = 64 << 30;
 #[derive(Clone, Debug)]
 #[must_use = "a heap is made by `build`"]
 pub struct HeapBuilder {
-    budget: Option<u64>,
+    ram: Ram,
     settings: Settings,
+}
+
+/// What RAM a heap may take.
+#[derive(Clone, Debug)]
+enum Ram {
+    Unsaid,
+    /// So many bytes.
+    Own(u64),
+    /// A part of what others have as well.
+    Shared(Budget),
 }
 
 /// Why there is no heap. Nothing is left of it.
@@ -37,13 +47,31 @@ pub enum BuildError {
 impl HeapBuilder {
     pub(crate) fn new() -> Self {
         let settings = Settings::for_areas(0, StorePlace::Directory(STORE_DIRECTORY.into()), STORE_BYTES);
-        Self { budget: None, settings }
+        Self { ram: Ram::Unsaid, settings }
     }
 
     /// How many bytes of RAM its pages may take, and the tables about them: at least
-    /// 4 MiB. Has to be given.
+    /// 4 MiB. This has to be given, or [`share`](Self::share): of both, what was said last counts.
     pub fn budget(mut self, bytes: u64) -> Self {
-        self.budget = Some(bytes);
+        self.ram = Ram::Own(bytes);
+        self
+    }
+
+    /// Has the heap share a budget with other heaps and arenas: what it has of it follows its need,
+    /// and is never less than 4 MiB and its tables.
+    ///
+    /// ```
+    /// use outcore::{Budget, Heap};
+    ///
+    /// let budget = Budget::new(24 << 20)?;
+    /// let hot = Heap::builder().share(&budget).build()?;
+    /// let cold = Heap::builder().share(&budget).build()?;
+    /// assert_eq!(budget.sharers(), 2);
+    /// # drop((hot, cold));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn share(mut self, budget: &Budget) -> Self {
+        self.ram = Ram::Shared(budget.clone());
         self
     }
 
@@ -95,7 +123,20 @@ impl HeapBuilder {
 
     /// What was said; none if no budget was.
     pub(crate) fn into_settings(self) -> Option<Settings> {
-        self.budget.map(|ram_bytes| Settings { ram_bytes, ..self.settings })
+        let (ram_bytes, share) = match self.ram {
+            Ram::Unsaid => return None,
+            Ram::Own(bytes) => (bytes, None),
+            Ram::Shared(budget) => (budget.bytes(), Some(budget)),
+        };
+        Some(Settings { ram_bytes, share, ..self.settings })
+    }
+
+    /// The same with the budget of the tree that `outcore run` has started, if none was said.
+    pub(crate) fn or_of_run(self) -> Self {
+        match (&self.ram, Budget::of_run()) {
+            (Ram::Unsaid, Some(budget)) => self.share(&budget),
+            _ => self,
+        }
     }
 
     /// Makes the heap, with a pager and a store of its own.
@@ -103,9 +144,8 @@ impl HeapBuilder {
     /// # Errors
     /// See [`BuildError`].
     pub fn build(self) -> Result<Heap, BuildError> {
-        let ram_bytes = self.budget.ok_or(BuildError::NoBudget)?;
-        let settings = Settings { ram_bytes, ..self.settings };
-        let room = ram_bytes.saturating_add(settings.store_bytes);
+        let settings = self.into_settings().ok_or(BuildError::NoBudget)?;
+        let room = settings.ram_bytes.saturating_add(settings.store_bytes);
         Ok(Heap::new(Paging::start(settings)?, room))
     }
 }

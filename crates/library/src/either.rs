@@ -38,6 +38,10 @@ unsafe impl PageSource for Either {
         self.source().renounce(bytes);
     }
 
+    fn spare(&self) -> usize {
+        self.source().spare()
+    }
+
     fn relocate(&self, from: usize, to: usize, len: usize) -> bool {
         self.source().relocate(from, to, len)
     }

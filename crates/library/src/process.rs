@@ -1,6 +1,7 @@
 #![expect(unsafe_code, reason = "exports C functions, which take structures and hand out memory")]
 //! The pager of a C program, and mappings that it pages.
 
+use crate::budget_c::OcBudget;
 use crate::builder::{BuildError, HeapBuilder};
 use crate::error::{Kind, failed, note};
 use crate::heap::Heap;
@@ -23,11 +24,12 @@ pub enum OcCommit {
     Strict,
 }
 
-/// What is to be paged, and where to. All zero but the budget is a good choice.
+/// What is to be paged, and where to. All zero but a budget, own or shared, is a good choice.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct OcConfig {
-    /// How many bytes of RAM pages, and the tables about them, may take: at least 4 MiB.
+    /// How many bytes of RAM pages, and the tables about them, may take: at least 4 MiB. 0 if a
+    /// budget is shared; for an arena also under outcore run, whose budget it shares then.
     pub budget: usize,
     /// The directory for a store without a name, on a disk; NULL is /var/tmp.
     pub store: *const c_char,
@@ -35,6 +37,8 @@ pub struct OcConfig {
     pub store_size: usize,
     /// One of oc_commit.
     pub commit: c_int,
+    /// A budget that heaps and arenas share, in place of one of its own; or NULL.
+    pub share: *const OcBudget,
 }
 
 /// How much there is of what, and what has happened. Bytes, pages or calls, as said.
@@ -89,13 +93,22 @@ pub(crate) fn heap() -> Option<Heap> {
 /// What a C caller's settings are.
 ///
 /// # Safety
-/// NULL, or settings whose store is NULL or a string.
+/// NULL, or settings whose store is NULL or a string, and whose share is NULL or a budget.
 pub(crate) unsafe fn settings(function: &str, config: *const OcConfig) -> Option<(HeapBuilder, u64)> {
     // SAFETY: the caller's contract.
     let Some(config) = (unsafe { config.as_ref() }) else {
         return failed(function, Kind::Invalid, &"no settings were given");
     };
-    let mut heap = Heap::builder().budget(config.budget as u64);
+    // SAFETY: the caller's contract.
+    let mut heap = match (config.budget, unsafe { config.share.as_ref() }) {
+        (0, Some(budget)) => Heap::builder().share(budget.budget()),
+        (0, None) => Heap::builder(),
+        (bytes, None) => Heap::builder().budget(bytes as u64),
+        (_, Some(_)) => {
+            let message = "a budget of its own and one to share: give either";
+            return failed(function, Kind::Invalid, &message);
+        }
+    };
     if !config.store.is_null() {
         use std::os::unix::ffi::OsStrExt as _;
         // SAFETY: the caller's contract.
@@ -115,7 +128,9 @@ pub(crate) unsafe fn settings(function: &str, config: *const OcConfig) -> Option
             return failed(function, Kind::Invalid, &message);
         }
     };
-    Some((heap, room.saturating_add(config.budget as u64)))
+    // SAFETY: the caller's contract.
+    let ram = unsafe { config.share.as_ref() }.map_or(config.budget as u64, |share| share.budget().bytes());
+    Some((heap, room.saturating_add(ram)))
 }
 
 fn build(function: &str, heap: HeapBuilder) -> Option<Heap> {
@@ -133,6 +148,8 @@ fn kind(error: &BuildError) -> Kind {
             OpenError::SmallBudget { .. } | OpenError::LargeBudget { .. } | OpenError::Faults(_) => {
                 Kind::Invalid
             }
+            OpenError::SharedBudget { .. } => Kind::NoMemory,
+            OpenError::TooManyShare => Kind::Number(libc::EMFILE),
             OpenError::Userfaultfd(_) => Kind::Number(libc::ENOTSUP),
             OpenError::Store(Store::Missing(_)) => Kind::Number(libc::ENOENT),
             OpenError::Store(Store::NotADirectory(_)) => Kind::Number(libc::ENOTDIR),

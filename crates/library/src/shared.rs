@@ -10,8 +10,8 @@ use core::error::Error;
 use core::fmt::{self, Debug, Display, Formatter};
 use core::mem::ManuallyDrop;
 use core::ptr;
-use engine::Commit;
 use engine::shared::{ArenaStats, Membership, SharedError};
+use engine::{Budget, Commit};
 use std::path::PathBuf;
 
 /// Runs before `main`, and in place of it where the process was started to serve an arena. The
@@ -38,9 +38,18 @@ pub struct SharedArenaBuilder {
 
 impl SharedArenaBuilder {
     /// How many bytes of RAM its pages may take for all its members together, and the tables
-    /// about them: at least 4 MiB. Has to be given.
+    /// about them: at least 4 MiB. This has to be given, or [`share`](Self::share): of both, what
+    /// was said last counts. Under `outcore run`, an arena of which neither was said shares the
+    /// budget of `--ram` with the processes there.
     pub fn budget(self, bytes: u64) -> Self {
         Self { heap: self.heap.budget(bytes), ..self }
+    }
+
+    /// Has the arena share a budget with heaps and other arenas of this process, and of others that
+    /// share it: what it has of it follows its need, which is that of all its members, and is never
+    /// less than 4 MiB and its tables.
+    pub fn share(self, budget: &Budget) -> Self {
+        Self { heap: self.heap.share(budget), ..self }
     }
 
     /// The directory of its store, on a disk: `/var/tmp`, unless said otherwise.
@@ -78,7 +87,7 @@ impl SharedArenaBuilder {
     /// # Errors
     /// See [`ShareError`]; nothing is left then.
     pub fn create(self) -> Result<SharedArena, ShareError> {
-        let Some(settings) = self.heap.into_settings() else { return Err(ShareError::NoBudget) };
+        let settings = self.heap.or_of_run().into_settings().ok_or(ShareError::NoBudget)?;
         let (name, size) = (self.name, self.size);
         begin(|| engine::shared::create(&name, size, &settings, resident::for_ever))
     }
@@ -110,7 +119,7 @@ fn begin(join: impl FnOnce() -> Result<Membership, SharedError>) -> Result<Share
 
 impl Arena {
     /// An arena of `size` bytes that other processes of this user [attach](Self::attach) to, by
-    /// a name that is nowhere on a disk. A budget has to be given.
+    /// a name that is nowhere on a disk. A budget has to be given, or one to share.
     ///
     /// ```
     /// use outcore::Arena;
@@ -294,7 +303,12 @@ impl Debug for SharedArena {
 impl Display for ShareError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoBudget => write!(f, "no budget was given: say how many bytes of RAM the arena may take"),
+            Self::NoBudget => {
+                write!(
+                    f,
+                    "no budget was given: say how many bytes of RAM the arena may take, or what it shares"
+                )
+            }
             Self::Arena(error) => Display::fmt(error, f),
             Self::OutOfRange { offset, len, size } => {
                 write!(f, "the {len} bytes at {offset} are not within the arena's {size} bytes")

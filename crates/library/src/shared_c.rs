@@ -2,6 +2,7 @@
 //! Shared arenas, for C.
 
 use crate::arena::Arena;
+use crate::budget_c;
 use crate::error::{Kind, failed, note};
 use crate::process::{self, OcConfig};
 use crate::shared::{ShareError, SharedArena, SharedArenaBuilder};
@@ -19,7 +20,7 @@ pub struct OcSharedArena {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OcSharedStatus {
-    /// Bytes of RAM that its pages may take.
+    /// Bytes of RAM that its pages may take; of a budget that is shared, now.
     pub budget: usize,
     /// Bytes of pages that are in memory, once for all members.
     pub resident: usize,
@@ -49,6 +50,8 @@ fn kind(error: &ShareError) -> Kind {
             | SharedError::Size { .. }
             | SharedError::Range { .. }
             | SharedError::SmallBudget { .. } => Kind::Invalid,
+            SharedError::Budget(error) => budget_c::kind(error),
+            SharedError::NoRoom { .. } => Kind::NoMemory,
             SharedError::Exists { .. } => Kind::Number(libc::EEXIST),
             SharedError::NotFound { .. } => Kind::Number(libc::ENOENT),
             SharedError::NotOurs { .. } => Kind::Number(libc::EACCES),
@@ -84,7 +87,8 @@ fn hand_out(function: &str, arena: Result<SharedArena, ShareError>) -> *mut OcSh
 
 /// Makes an arena of `size` bytes that other processes of this user attach to by its name, of 1
 /// to 64 bytes without slashes; its budget is for all of them together. NULL with errno: EINVAL,
-/// ENAMETOOLONG, EEXIST if there is one of that name, ENOTSUP if the kernel gives no userfaultfd
+/// ENAMETOOLONG, EEXIST if there is one of that name, ENOMEM if others leave too little of a budget
+/// that is to be shared, ENOTSUP if the kernel gives no userfaultfd
 /// for shared memory, EIO if its server cannot begin; or what else the kernel says. oc_error
 /// tells. The server is a process of its own that begins as this program does and never
 /// reaches main; this process gets a SIGCHLD when it has been started.

@@ -8,7 +8,7 @@ use engine::{PAGE, Snapshot};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Bytes of RAM that its pages and tables may take.
+    /// Bytes of RAM that its pages and tables may take; of a budget that is shared, now.
     pub budget_bytes: u64,
     /// Bytes of pages that are mapped.
     pub resident_bytes: u64,
@@ -64,7 +64,7 @@ impl Stats {
         let in_memory = now.resident_pages + now.parked_pages;
         let c = now.counters;
         Self {
-            budget_bytes: instance.budget_bytes(),
+            budget_bytes: if paging.is_here() { now.budget_bytes } else { instance.budget_bytes() },
             resident_bytes: now.resident_pages * page,
             parked_bytes: now.parked_pages * page,
             swapped_bytes: now.touched_pages.saturating_sub(in_memory) * page,

@@ -106,7 +106,11 @@ fn check_shared(output: &Output) {
          64 MiB changed by it and read here, 0 words wrong\n\
          budget 8 MiB, kept: yes; members 1, orphaned 0\n\
          discarded: the first word is 0\n\
-         refused: oc_arena_attach: there is no arena named \"no-such-arena\": create it first (as it should be)\n"
+         refused: oc_arena_attach: there is no arena named \"no-such-arena\": create it first (as it should be)\n\
+         refused: oc_arena_create_shared: a budget of its own and one to share: give either (as it should be)\n\
+         2 share a budget of 16 MiB, all of it: yes\n\
+         refused: two cannot do with 4 MiB\n\
+         the budget is 32 MiB now\n"
     );
 }
 

@@ -17,6 +17,7 @@ fn the_header_is_up_to_date() {
         "map_file.rs",
         "backed.rs",
         "shared_c.rs",
+        "budget_c.rs",
     ];
     let builder = sources.iter().fold(cbindgen::Builder::new().with_config(config), |builder, name| {
         builder.with_src(root.join("src").join(name))

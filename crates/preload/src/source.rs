@@ -17,6 +17,10 @@ const SMALLEST: usize = 1 << 30;
 /// Where the kernel counts promises, this much is asked for at a time.
 const STEP: usize = 32 << 20;
 
+/// Bytes of promises that the heap may hold on to: a few of the largest objects that are
+/// asked for often.
+const SPARE: usize = 8 << 20;
+
 /// A reservation, and how much of it may be used.
 struct Region {
     addr: AtomicUsize,
@@ -140,6 +144,10 @@ unsafe impl PageSource for EngineSource {
         if let Some(engine) = engine() {
             engine.renounce(bytes as u64);
         }
+    }
+
+    fn spare(&self) -> usize {
+        engine().map_or(0, |engine| if engine.refuses_promises() { 0 } else { SPARE })
     }
 
     fn discard(&self, addr: usize, len: usize) {

@@ -1,17 +1,25 @@
-#![expect(unsafe_code, reason = "says that a ledger may be shared")]
-//! The ledger: how much of one RAM budget each process of a tree may use.
+#![expect(unsafe_code, reason = "says that a ledger may be shared, and when it is not used any more")]
+//! The ledger: how much of one RAM budget each pager may use that shares it.
 //!
 //! ```text
-//! a process may use   FREE_BYTES + granted           its own word; more only if the sum allows
-//! always              Σ granted ≤ budget − FREE_BYTES
+//! a pager may use     free + granted                 its own word; more only if the sum allows
+//! always              Σ granted ≤ budget − spare
 //! somebody is short   targets are set anew           who has more than its target gives the rest
+//!
+//! of a process of a tree   free = spare = FREE_BYTES
+//! of a heap, or an arena   free = 0; where all are such, spare = 0 as well
 //! ```
 //!
-//! It is a memfd that `outcore run` makes and every process of its tree maps. There is no lock
+//! It is a memfd. `outcore run` makes one that every process of its tree maps; a program that
+//! was written for it makes others, for heaps and arenas. There is no lock
 //! and no common account: what is free is the budget without the sum of all grants. Who takes
 //! adds to its own grant first, looks at the sum then, and gives back what is too much; of two
 //! who take at once, at least one sees the other. So the sum holds whoever is killed at any
-//! point, and the seat of a process that has ended is simply not counted any more.
+//! point, and the seat of a pager that has ended is simply not counted any more.
+//!
+//! What one pager accounts for may be mapped by processes that have seats of their own: pages of a
+//! shared arena. The pager *lends* them to these processes, which do not count them then. A
+//! loan is void with the seat of who made it.
 //!
 //! Nobody is in charge. Whoever is short has the targets set, at most so often, and wakes those
 //! who are to give. So the tree goes on like this without its supervisor.
@@ -20,8 +28,9 @@
 //! and bounded by whoever uses it.
 
 use crate::shared::{self, Common};
+use core::ffi::CStr;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, Ordering::Relaxed, Ordering::SeqCst};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
@@ -29,10 +38,13 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Marks a ledger, and its layout's version in the last two digits.
-pub const MAGIC: u64 = 0x4f55_5443_4c45_4402;
+pub const MAGIC: u64 = 0x4f55_5443_4c45_4403;
 
-/// Processes that one ledger has seats for. Later ones get [`STANDING_BYTES`] each.
+/// Pagers that one ledger has seats for. Later processes get [`STANDING_BYTES`] each.
 pub const SEATS: usize = 512;
+
+/// Loans that one ledger has room for. What cannot be lent counts twice.
+pub const LOANS: usize = 1024;
 
 /// What a process may use without asking: its code, its tables, the least to page with. Not
 /// part of the budget but for one of them.
@@ -41,20 +53,25 @@ pub const FREE_BYTES: u64 = 8 << 20;
 /// What a process may use for which there is no seat.
 pub const STANDING_BYTES: u64 = 16 << 20;
 
+/// All that wait for a word. The kernel reads a number with a sign.
+const MOST_WAITERS: u32 = i32::MAX.cast_unsigned();
+
 /// The states of a seat's owner besides a token.
 const NOBODY: u64 = 0;
 const BEING_CLEARED: u64 = u64::MAX;
 
-/// One process's place.
+/// One pager's place.
 #[repr(C, align(128))]
 #[derive(Debug, Default)]
 pub struct Seat {
-    /// The program's process, and above it a number that tells its lives apart.
+    /// The program's process, or the pager's thread; and above it a number that no other owner has.
     owner: AtomicU64,
-    /// The process's PID namespace, and when it started.
+    /// The PID namespace of that number, and when its process or thread started.
     namespace: AtomicU64,
     started: AtomicU64,
-    /// Bytes that it may use now beyond [`FREE_BYTES`].
+    /// Bytes that it may use without asking.
+    free: AtomicU64,
+    /// Bytes that it may use now beyond these.
     pub granted: AtomicU64,
     /// Bytes of them that it should have: it takes up to there, and gives down to there.
     pub target: AtomicU64,
@@ -74,12 +91,22 @@ pub struct Seat {
     pub need: AtomicU32,
     /// Not 0: it could use more.
     pub is_short: AtomicU32,
-    /// Changes when the process should look at its target; it waits for that.
+    /// Changes when the pager should look at its target; it waits for that.
     pub wake: AtomicU32,
-    generation: AtomicU32,
 }
 
 const _: () = assert!(size_of::<Seat>() == 128, "a seat is two cache lines");
+
+/// Bytes that one pager accounts for and another one's process has mapped.
+#[repr(C)]
+#[derive(Debug, Default)]
+struct Lent {
+    /// Who accounts for them, as the owner of a seat.
+    lender: AtomicU64,
+    /// Who has them mapped, likewise.
+    borrower: AtomicU64,
+    bytes: AtomicU64,
+}
 
 /// The whole of it.
 #[repr(C)]
@@ -87,6 +114,8 @@ const _: () = assert!(size_of::<Seat>() == 128, "a seat is two cache lines");
 pub struct Ledger {
     magic: AtomicU64,
     budget: AtomicU64,
+    /// Bytes of the budget that are not granted, because some are used without asking.
+    spare: AtomicU64,
     /// When targets were last set, in nanoseconds of the monotonic clock; 0 when somebody came
     /// or went since.
     decided_ns: AtomicU64,
@@ -94,30 +123,71 @@ pub struct Ledger {
     supervisor: AtomicU32,
     /// Seats up to here have been taken at some time.
     high: AtomicU32,
+    /// Owners so far.
+    lives: AtomicU32,
+    /// Loans up to here have been made at some time.
+    lent_high: AtomicU32,
     seats: [Seat; SEATS],
+    lent: [Lent; LOANS],
 }
 
 // SAFETY: of C's layout, and atomic all through.
 unsafe impl Common for Ledger {}
 
 impl Ledger {
-    /// A new one for `budget` bytes, and the descriptor through which others reach it.
+    /// A new one for `budget` bytes of a tree of processes, and the descriptor through which
+    /// others reach it.
     ///
     /// # Errors
     /// What memfd_create(2), ftruncate(2) and mmap(2) say.
     pub fn create(budget: u64) -> Result<(OwnedFd, &'static Self), Errno> {
-        let file = memfd_create("outcore-ledger", MemfdFlags::CLOEXEC)?;
+        let (file, ledger) = Self::make(c"outcore-ledger", budget, FREE_BYTES)?;
+        ledger.supervisor.store(std::process::id(), Relaxed);
+        Ok((file, ledger))
+    }
+
+    /// The same for heaps and arenas alone, none of which has anything without asking.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn create_for_areas(budget: u64) -> Result<(OwnedFd, &'static Self), Errno> {
+        // By another name: whoever looks for a supervisor's ledger does not find it.
+        Self::make(c"outcore-budget", budget, 0)
+    }
+
+    fn make(name: &CStr, budget: u64, spare: u64) -> Result<(OwnedFd, &'static Self), Errno> {
+        let file = memfd_create(name, MemfdFlags::CLOEXEC)?;
         ftruncate(&file, size_of::<Self>() as u64)?;
         let ledger: &Self = shared::value(&file)?;
         ledger.budget.store(budget, Relaxed);
-        ledger.supervisor.store(std::process::id(), Relaxed);
+        ledger.spare.store(spare, Relaxed);
         ledger.magic.store(MAGIC, Ordering::Release);
         Ok((file, ledger))
     }
 
     /// The ledger at `path`, if it is one of this version.
     pub fn open(path: &Path) -> Option<&'static Self> {
-        shared::value_at::<Self>(path).filter(|ledger| ledger.magic.load(Ordering::Acquire) == MAGIC)
+        Self::of_file(shared::open(path)?)
+    }
+
+    /// The ledger in `file`, if it is one of this version.
+    pub fn of_file(file: impl AsFd) -> Option<&'static Self> {
+        let ledger: &Self = shared::value(file).ok()?;
+        if ledger.magic.load(Ordering::Acquire) == MAGIC {
+            return Some(ledger);
+        }
+        // SAFETY: nobody else has been told of it.
+        unsafe { Self::unmap(ledger) };
+        None
+    }
+
+    /// Takes a ledger out of this process's memory.
+    ///
+    /// # Safety
+    /// It was mapped by one of the functions above, and nobody in this process uses it any more.
+    pub unsafe fn unmap(ledger: *const Self) {
+        // SAFETY: the caller's contract.
+        unsafe { shared::unmap(ledger) };
     }
 
     /// Bytes for all processes together.
@@ -144,7 +214,27 @@ impl Ledger {
 
     /// What can be granted in all.
     pub fn room(&self) -> u64 {
-        self.budget().saturating_sub(FREE_BYTES)
+        self.budget().saturating_sub(self.spare.load(Relaxed))
+    }
+
+    /// Bytes that all cannot do without, besides what they have without asking.
+    pub fn floors(&self) -> u64 {
+        self.taken().map(|seat| seat.floor.load(SeqCst)).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes that all use, as they have last told.
+    pub fn used(&self) -> u64 {
+        /// What one gives another may have taken while the others were asked.
+        const TRIES: u32 = 16;
+        let sum = || self.taken().map(|seat| seat.used.load(SeqCst)).fold(0, u64::saturating_add);
+        let mut last = sum();
+        for _ in 0..TRIES {
+            let now = sum();
+            if core::mem::replace(&mut last, now) == now {
+                break;
+            }
+        }
+        last
     }
 
     /// The sum of all grants.
@@ -165,28 +255,49 @@ impl Ledger {
 
     /// A seat for this process, whose program's number is `pid`. None when all are taken.
     pub fn sit(&'static self, pid: u32) -> Option<Account> {
-        let free = |seat: &&Seat| seat.owner.load(Relaxed) == NOBODY;
+        self.seat(pid, FREE_BYTES)
+    }
+
+    /// A seat for a heap or an arena, whose pager is this thread. None when all are taken. It is
+    /// freed when the thread has ended, and so when its process executes another program.
+    pub fn sit_for_areas(&'static self) -> Option<Account> {
+        let thread = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+        self.seat(thread, 0)
+    }
+
+    fn seat(&'static self, number: u32, free: u64) -> Option<Account> {
+        let is_free = |seat: &&Seat| seat.owner.load(Relaxed) == NOBODY;
         // Another may take it first.
         let (seat, token) = loop {
-            let seat = self.seats.iter().find(free)?;
-            let life = seat.generation.fetch_add(1, Relaxed) & 0x7fff_ffff;
-            let token = u64::from(life) << 32 | u64::from(pid);
+            let seat = self.seats.iter().find(is_free)?;
+            let life = self.lives.fetch_add(1, Relaxed) & 0x7fff_ffff;
+            let token = u64::from(life) << 32 | u64::from(number);
             // Not counted before it is whole.
             if seat.owner.compare_exchange(NOBODY, BEING_CLEARED, SeqCst, Relaxed).is_ok() {
                 break (seat, token);
             }
         };
         seat.empty();
+        seat.free.store(free, Relaxed);
         seat.namespace.store(own_namespace(), Relaxed);
-        seat.started.store(crate::status::start_ticks(pid).unwrap_or(0), Relaxed);
+        seat.started.store(crate::status::start_ticks(number).unwrap_or(0), Relaxed);
         let index = self.seats.iter().position(|other| core::ptr::eq(other, seat)).unwrap_or(0);
         self.high.fetch_max(index as u32 + 1, SeqCst);
         seat.owner.store(token, SeqCst);
         self.decided_ns.store(0, Relaxed);
-        Some(Account { ledger: self, seat, token })
+        Some(Account { ledger: self, seat, token, free })
     }
 
-    /// Frees the seats of processes that have ended without a word; one of them is looked at
+    fn is_seated(&self, token: u64) -> bool {
+        self.taken().any(|seat| seat.owner.load(Relaxed) == token)
+    }
+
+    /// The loans that somebody may have made.
+    fn loans(&self) -> &[Lent] {
+        &self.lent[..(self.lent_high.load(SeqCst) as usize).min(LOANS)]
+    }
+
+    /// Frees the seats of those that have ended without a word; one of them is looked at
     /// more closely, another one each time.
     pub fn bury(&self, turn: u64) {
         let own = own_namespace();
@@ -246,19 +357,25 @@ impl Seat {
         self.is_short.store(0, Relaxed);
     }
 
-    /// Has its process look.
+    /// Bytes that its owner may use without asking.
+    pub fn free_bytes(&self) -> u64 {
+        self.free.load(Relaxed)
+    }
+
+    /// Has its owner look.
     pub fn rouse(&self) {
         self.wake.fetch_add(1, SeqCst);
-        let _ = rustix::thread::futex::wake(&self.wake, rustix::thread::futex::Flags::empty(), u32::MAX);
+        let _ = rustix::thread::futex::wake(&self.wake, rustix::thread::futex::Flags::empty(), MOST_WAITERS);
     }
 }
 
-/// A process's own view of its seat.
+/// A pager's own view of its seat.
 #[derive(Clone, Copy, Debug)]
 pub struct Account {
     ledger: &'static Ledger,
     seat: &'static Seat,
     token: u64,
+    free: u64,
 }
 
 impl Account {
@@ -276,13 +393,18 @@ impl Account {
         self.seat.owner.load(Relaxed) == self.token
     }
 
+    /// Bytes that may be used without asking.
+    pub fn free_bytes(&self) -> u64 {
+        self.free
+    }
+
     /// Bytes that may be used now: what has been granted, or less if others are to have it.
     pub fn allowed(&self) -> u64 {
         if !self.is_ours() {
-            return FREE_BYTES;
+            return self.free;
         }
         let granted = self.seat.granted.load(Relaxed).min(self.seat.target.load(Relaxed));
-        FREE_BYTES.saturating_add(granted.min(self.ledger.room()))
+        self.free.saturating_add(granted.min(self.ledger.room()))
     }
 
     /// Takes up to `most` bytes more; how many it got.
@@ -308,15 +430,73 @@ impl Account {
     /// Gives back what is to be given and is not in use, now that `used` bytes are.
     pub fn settle(&self, used: u64) {
         let granted = self.seat.granted.load(Relaxed);
-        let keep = self.seat.target.load(Relaxed).max(used.saturating_sub(FREE_BYTES));
+        let keep = self.seat.target.load(Relaxed).max(used.saturating_sub(self.free));
         if keep < granted && self.is_ours() {
             self.seat.granted.fetch_sub(granted - keep, SeqCst);
         }
     }
 
-    /// The process has no more use for its seat.
+    /// Its owner has no more use for its seat.
     pub fn leave(&self) {
         self.ledger.clear(self.seat, self.token);
+    }
+
+    /// Bytes of what the process has mapped that others account for.
+    pub fn borrowed(&self) -> u64 {
+        let ours = self.ledger.loans().iter().filter(|lent| lent.borrower.load(Relaxed) == self.token);
+        ours.filter(|lent| self.ledger.is_seated(lent.lender.load(SeqCst)))
+            .map(|lent| lent.bytes.load(Relaxed))
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Begins to lend to process `pid`. None if that has no seat here, or there are [`LOANS`].
+    pub fn lend(&self, pid: u32) -> Option<Loan> {
+        let own = own_namespace();
+        let is_process = |seat: &&Seat| {
+            seat.owner.load(Relaxed) as u32 == pid
+                && seat.namespace.load(Relaxed) == own
+                && seat.free_bytes() != 0
+        };
+        let borrower = self.ledger.taken().find(is_process)?.owner.load(Relaxed);
+        for (index, lent) in self.ledger.lent.iter().enumerate() {
+            let lender = lent.lender.load(SeqCst);
+            let is_void = lender == NOBODY || lender != BEING_CLEARED && !self.ledger.is_seated(lender);
+            if !is_void || lent.lender.compare_exchange(lender, BEING_CLEARED, SeqCst, Relaxed).is_err() {
+                continue;
+            }
+            lent.bytes.store(0, Relaxed);
+            lent.borrower.store(borrower, Relaxed);
+            self.ledger.lent_high.fetch_max(index as u32 + 1, SeqCst);
+            lent.lender.store(self.token, SeqCst);
+            return Some(Loan { lent, token: self.token, borrower });
+        }
+        None
+    }
+}
+
+/// What a pager accounts for of another one's process. Void when it is dropped.
+#[derive(Debug)]
+pub struct Loan {
+    lent: &'static Lent,
+    token: u64,
+    borrower: u64,
+}
+
+impl Loan {
+    /// So many bytes from now on.
+    pub fn set(&self, bytes: u64) {
+        if self.lent.lender.load(Relaxed) == self.token && self.lent.borrower.load(Relaxed) == self.borrower {
+            self.lent.bytes.store(bytes, Relaxed);
+        }
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.set(0);
+        if self.lent.borrower.load(Relaxed) == self.borrower {
+            let _ = self.lent.lender.compare_exchange(self.token, NOBODY, SeqCst, Relaxed);
+        }
     }
 }
 
@@ -413,6 +593,80 @@ mod tests {
         theirs.leave();
         assert_eq!((theirs.allowed(), theirs.take(1), ledger.granted()), (FREE_BYTES, 0, MIB));
         assert!(core::ptr::eq(next.seat(), theirs.seat()) && own.take(1) == 1);
+    }
+
+    #[test]
+    fn heaps_and_arenas_have_nothing_without_asking() {
+        let (_file, ledger) = Ledger::create_for_areas(100 * MIB).unwrap();
+        let (first, second) = (ledger.sit_for_areas().unwrap(), ledger.sit_for_areas().unwrap());
+        assert_eq!((first.allowed(), first.free_bytes()), (0, 0));
+        assert_eq!((first.take(70 * MIB), second.take(u64::MAX), ledger.free()), (70 * MIB, 30 * MIB, 0));
+        first.seat().used.store(60 * MIB, Relaxed);
+        second.seat().used.store(30 * MIB, Relaxed);
+        assert_eq!(ledger.used(), 90 * MIB);
+        first.seat().target.store(10 * MIB, Relaxed);
+        first.settle(20 * MIB);
+        assert_eq!((ledger.free(), second.take(u64::MAX)), (50 * MIB, 50 * MIB));
+    }
+
+    /// So also when its process executes another program, which ends all threads but one.
+    #[test]
+    fn the_seat_of_a_thread_is_freed_when_that_has_ended() {
+        let (_file, ledger) = Ledger::create_for_areas(100 * MIB).unwrap();
+        let (tell, told) = std::sync::mpsc::channel::<()>();
+        let (sit, sat) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            sit.send(ledger.sit_for_areas().unwrap()).unwrap();
+            let _ = told.recv();
+        });
+        let account = sat.recv().unwrap();
+        assert_eq!(account.take(50 * MIB), 50 * MIB);
+        (0..4).for_each(|turn| ledger.bury(turn));
+        assert_eq!(ledger.granted(), 50 * MIB, "it lives");
+        drop(tell);
+        thread.join().unwrap();
+        // One that has been joined is there for an instant.
+        while ledger.granted() > 0 {
+            ledger.bury(0);
+            std::thread::yield_now();
+        }
+        assert_eq!(ledger.taken().count(), 0);
+    }
+
+    #[test]
+    fn what_is_lent_is_void_with_the_lender() {
+        let ledger = ledger(100 * MIB);
+        let pid = std::process::id();
+        let process = own_seat(ledger);
+        let (first, second) = (ledger.sit_for_areas().unwrap(), ledger.sit_for_areas().unwrap());
+        assert!(first.lend(pid + 1_000_000).is_none(), "nobody sits there");
+        let loans = [first.lend(pid).unwrap(), first.lend(pid).unwrap(), second.lend(pid).unwrap()];
+        loans.iter().zip([3, 4, 5]).for_each(|(loan, mib)| loan.set(mib * MIB));
+        assert_eq!((process.borrowed(), first.borrowed()), (12 * MIB, 0));
+        let [one, two, three] = loans;
+        drop(two);
+        assert_eq!(process.borrowed(), 8 * MIB);
+        first.leave();
+        assert_eq!(process.borrowed(), 5 * MIB, "who made it has left");
+        // Its row may be another's by now.
+        let again = second.lend(pid).unwrap();
+        again.set(MIB);
+        one.set(50 * MIB);
+        drop(one);
+        assert_eq!(process.borrowed(), 6 * MIB);
+        drop((three, again));
+        assert_eq!(process.borrowed(), 0);
+        let all: Vec<Loan> = core::iter::from_fn(|| second.lend(pid)).collect();
+        assert_eq!(all.len(), LOANS);
+    }
+
+    #[test]
+    fn a_ledger_can_be_taken_out_of_memory() {
+        let (file, ledger) = Ledger::create_for_areas(MIB).unwrap();
+        let again = Ledger::of_file(&file).unwrap();
+        // SAFETY: not used any more.
+        unsafe { Ledger::unmap(ledger) };
+        assert_eq!(again.budget(), MIB);
     }
 
     #[test]

@@ -75,7 +75,8 @@ pub fn words(count: usize) -> Result<&'static [AtomicU64], Errno> {
 /// layout is that of C.
 pub(crate) unsafe trait Common {}
 
-/// The `T` at the beginning of `file`, which others may have mapped too; for ever.
+/// The `T` at the beginning of `file`, which others may have mapped too; for ever, or until
+/// [`unmap`].
 ///
 /// # Errors
 /// As [`map_for_ever`].
@@ -85,6 +86,15 @@ pub(crate) fn value<T: Common>(file: impl AsFd) -> Result<&'static T, Errno> {
     // SAFETY: never unmapped, as large as the type and page-aligned; the type allows every bit
     // pattern and that others write at any time.
     Ok(unsafe { &*start.cast::<T>() })
+}
+
+/// Unmaps what [`value`] has mapped.
+///
+/// # Safety
+/// Nobody in this process uses it any more.
+pub(crate) unsafe fn unmap<T: Common>(value: *const T) {
+    // SAFETY: the caller's contract. Failing leaves it mapped.
+    let _ = unsafe { rustix::mm::munmap(value.cast_mut().cast(), size_of::<T>()) };
 }
 
 /// The same for the file at `path`. None where there is none, or it cannot be mapped.

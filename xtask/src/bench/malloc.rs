@@ -1,5 +1,7 @@
 //! `cargo xtask bench malloc`: what malloc and free cost, and which pages they bring in.
 
+mod overcommit;
+
 use super::contender::Programs;
 use super::host::{Cgroup, Swap};
 use super::output;
@@ -17,13 +19,16 @@ pub(crate) struct Options {
     /// objects as memory holds
     #[arg(long)]
     cold: bool,
-    /// MiB of RAM for the objects, with --cold
+    /// In place of speed in RAM: the same with four times as many bytes of blocks as memory holds
+    #[arg(long, conflicts_with = "cold")]
+    overcommit: bool,
+    /// MiB of RAM for the objects, with --cold or --overcommit
     #[arg(long, default_value_t = 64)]
     ram: usize,
     /// Only allocators with these names, separated by commas; Outcore is always measured
     #[arg(long)]
     only: Option<String>,
-    /// A directory on the disk that swap is on, with --cold
+    /// A directory on the disk that swap is on, with --cold or --overcommit
     #[arg(long, default_value = "/var/tmp")]
     dir: PathBuf,
 }
@@ -99,12 +104,22 @@ pub(super) fn malloc(options: &Options) -> Result<(), String> {
             None => allocators.push(allocator),
         }
     }
-    if options.cold { cold(&programs, options, &allocators) } else { hot(&programs, options, &allocators) }
+    if options.overcommit {
+        overcommit::measure(&programs, options, &allocators)
+    } else if options.cold {
+        cold(&programs, options, &allocators)
+    } else {
+        hot(&programs, options, &allocators)
+    }
+}
+
+/// Which sizes, and who frees: the rows of the tables.
+fn lines() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SIZES.iter().flat_map(|sizes| PATTERNS.map(|pattern| (*sizes, pattern)))
 }
 
 fn hot(programs: &Programs, options: &Options, allocators: &[Allocator]) -> Result<(), String> {
-    let lines: Vec<(&str, &str)> =
-        SIZES.iter().flat_map(|sizes| PATTERNS.map(|pattern| (*sizes, pattern))).collect();
+    let lines: Vec<(&str, &str)> = lines().collect();
     let mut samples = vec![vec![Vec::new(); allocators.len()]; lines.len()];
     let mut names = vec![String::new(); lines.len()];
     for round in 1..=options.rounds {

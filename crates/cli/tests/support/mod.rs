@@ -1,9 +1,11 @@
 //! Running programs with and without Outcore, and reading the report.
 
+pub(crate) mod cgroup;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output};
 use std::sync::{Mutex, PoisonError};
 
@@ -84,61 +86,6 @@ pub(crate) fn finish(mut command: Command, ram: u64, options: &[&str], program: 
         .output()
         .unwrap();
     Paged::of(output, &report)
-}
-
-/// A memory cgroup of this test's own, removed when dropped.
-pub(crate) struct Cgroup {
-    dir: PathBuf,
-    limit: &'static str,
-}
-
-impl Cgroup {
-    /// One that allows `bytes`, in the version that the machine has; none without root
-    /// or without a memory controller.
-    pub(crate) fn new(bytes: u64) -> Option<Self> {
-        let (root, limit) =
-            [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")]
-                .into_iter()
-                .find(|(root, _)| Path::new(root).join("cgroup.procs").exists())?;
-        // Needed in version 2, unknown in version 1.
-        let _ = fs::write(Path::new(root).join("cgroup.subtree_control"), "+memory");
-        let dir = Path::new(root).join(format!("outcore-test-{}", std::process::id()));
-        fs::create_dir(&dir).ok()?;
-        let group = Self { dir, limit };
-        fs::write(group.dir.join(limit), bytes.to_string()).ok()?;
-        Some(group)
-    }
-
-    /// Allows `bytes` from now on.
-    pub(crate) fn limit(&self, bytes: u64) {
-        fs::write(self.dir.join(self.limit), bytes.to_string()).unwrap();
-    }
-
-    /// Whoever writes its number there is in the group.
-    pub(crate) fn processes(&self) -> PathBuf {
-        self.dir.join("cgroup.procs")
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // A pager ends an instant after its program.
-        for _ in 0..100 {
-            if fs::remove_dir(&self.dir).is_ok() {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-    }
-}
-
-/// [`paged`] inside of `group`: Outcore's supervisor and files count against it as well.
-pub(crate) fn finish_in(group: &Cgroup, ram: u64, program: &[&str]) -> Paged {
-    assert!(fs::read_to_string("/proc/swaps").unwrap().lines().count() <= 1, "swap is to be off");
-    let mut command = Command::new("sh");
-    command.arg("-c").arg("echo $$ > \"$0\" && exec \"$@\"").arg(group.processes());
-    command.arg(env!("CARGO_BIN_EXE_outcore")).env_remove("TMPDIR").env_remove("LD_PRELOAD");
-    finish(command, ram, &[], program)
 }
 
 /// The pager's processes of the program with this argument: numbers and names.

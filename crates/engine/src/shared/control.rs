@@ -2,6 +2,7 @@
 
 use crate::PAGE;
 use crate::core::Live;
+use crate::shared::charge::Charge;
 use crate::shared::members::{Guest, Members, Stage, View};
 use crate::shared::packet::{Packet, Verdict};
 use crate::shared::socket::{self, Received};
@@ -13,7 +14,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SocketFlags, accept_with};
+use rustix::net::{RecvFlags, SocketFlags, accept_with, sockopt};
 use std::time::{Duration, Instant};
 use sys::uffd::Uffd;
 
@@ -140,7 +141,11 @@ impl Live {
             (Packet::Join { addr }, Stage::Greeted) => {
                 let is_page = addr.is_multiple_of(PAGE as u64) && addr.checked_add(len).is_some();
                 let uffd = fd.filter(|_| is_page).and_then(userfaultfd);
-                let view = uffd.map(|uffd| View { uffd, addr: addr as usize });
+                let process =
+                    sockopt::socket_peercred(socket).map_or(0, |peer| peer.pid.as_raw_nonzero().get());
+                let loan = self.tree.as_ref().and_then(|tree| tree.account().lend(process.cast_unsigned()));
+                let charge = loan.map(|loan| Charge::new(loan, members.range.count));
+                let view = uffd.map(|uffd| View { uffd, addr: addr as usize, charge });
                 // One that is not where it says is refused as if it had gone already.
                 let Some(view) = view.filter(|view| !Members::is_gone(view)) else { return Stays::No };
                 let sent = socket::offer(socket, Packet::Done { errno: 0 }, None);
@@ -190,10 +195,9 @@ impl Live {
         let counters = pager.counters();
         let resident = u64::from(pager.frames_resident());
         let used = u64::from(pager.frames_used());
-        let (budget, joined) =
-            self.members.as_ref().map_or((0, 0), |members| (members.budget_bytes, members.views().count()));
+        let joined = self.members.as_ref().map_or(0, |members| members.views().count());
         [
-            budget,
+            self.limits.budget_bytes,
             joined as u64,
             resident * page,
             (used - resident) * page,

@@ -1,5 +1,7 @@
 //! What cannot be done with a shared arena.
 
+use crate::budget::BudgetError;
+use crate::error::OpenError;
 use crate::shared::{LARGEST_ARENA, MOST_MEMBERS, VERSION};
 use core::error::Error;
 use core::fmt::{self, Display, Formatter};
@@ -25,6 +27,17 @@ pub enum SharedError {
     SmallBudget {
         /// What was given, in bytes.
         given: u64,
+        /// What works, in bytes.
+        least: u64,
+    },
+    /// The budget that is to be shared cannot be.
+    Budget(BudgetError),
+    /// Others that share the budget leave too little of it.
+    NoRoom {
+        /// All of it, in bytes.
+        budget: u64,
+        /// What is left, in bytes.
+        left: u64,
         /// What works, in bytes.
         least: u64,
     },
@@ -84,6 +97,10 @@ impl Display for SharedError {
             }
             Self::SmallBudget { given, least } => {
                 write!(f, "a budget of {given} bytes is too small: give at least {least} bytes")
+            }
+            Self::Budget(error) => write!(f, "{error}"),
+            Self::NoRoom { budget, left, least } => {
+                write!(f, "{}", OpenError::SharedBudget { budget: *budget, left: *left, least: *least })
             }
             Self::Exists { name } => {
                 write!(f, "there is an arena named {name:?} already: attach to it, or choose another name")

@@ -3,6 +3,7 @@
 
 use crate::core::Live;
 use crate::pool::PlaceRun;
+use crate::shared::members::Members;
 use pager::{PageNo, PageRange, Pager, State};
 use sys::uffd::{Event, EventBuffer};
 
@@ -21,10 +22,14 @@ impl Live {
             };
             read += count;
             for index_of_event in 0..count {
-                let Event::Fault { addr, .. } = events.take(index_of_event) else { continue };
+                let Event::Fault { addr, thread, .. } = events.take(index_of_event) else { continue };
                 let guest = &members.guests[index];
-                let page = guest.view().and_then(|view| members.page_at(view, addr));
-                let Some(page) = page else { continue };
+                let Some(view) = guest.view() else { continue };
+                let Some(page) = members.page_at(view, addr) else { continue };
+                // A member that does not keep to its part may not name its threads.
+                if thread != 0 {
+                    self.steering.fault_in(guest.id, thread, &view.uffd);
+                }
                 let waits = (page, guest.id);
                 if !members.waiting.contains(&waits) {
                     members.waiting.push(waits);
@@ -34,6 +39,12 @@ impl Live {
         }
         broken.into_iter().for_each(|id| members.forget(id));
         read
+    }
+
+    /// Who is followed is woken when the pager waits.
+    pub(crate) fn wake_members_later(&mut self) {
+        let later = self.members.as_mut().and_then(Members::take_later);
+        later.into_iter().for_each(|(addr, len)| self.steering.wake(addr, len));
     }
 
     /// Unmaps resident pages of a shared arena; how many were parked.
@@ -56,7 +67,11 @@ impl Live {
     /// A member's fault on a page that the core holds to be resident.
     pub(crate) fn show_again(&mut self, pager: &mut Pager, page: PageNo) {
         let Some(members) = &mut self.members else { return };
-        if !members.show_again(page) {
+        members.followed = self.steering.followed_member();
+        let shown = members.show_again(page);
+        self.steering.mapped(shown.unwrap_or(0));
+        self.wake_members_later();
+        if shown.is_none() {
             // A member has dropped it by itself (MADV_REMOVE): it is zeros, as there.
             pager.vanished(page);
             self.defer(page);

@@ -17,16 +17,22 @@ use core::sync::atomic::Ordering;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
+use std::os::fd::RawFd;
 use std::sync::{Arc, PoisonError};
 use sys::uffd::{Event, EventBuffer, Protect, Stop, Uffd, Waking};
 
-/// Has this thread only standard error, in a table of its own.
-pub(crate) fn own_table() -> Result<(), SharedError> {
+/// Has this thread only standard error, and `kept`, in a table of its own.
+pub(crate) fn own_table(kept: Option<RawFd>) -> Result<(), SharedError> {
+    let kept = kept.map_or(2, RawFd::cast_unsigned);
     let close = |from: u32, to: u32, flags: u32| {
         // SAFETY: closes descriptors of this thread's own, new table only.
-        unsafe { libc::syscall(libc::SYS_close_range, from, to, flags) == 0 }
+        from > to || unsafe { libc::syscall(libc::SYS_close_range, from, to, flags) == 0 }
     };
-    if close(3, u32::MAX, libc::CLOSE_RANGE_UNSHARE) && close(0, 1, 0) {
+    // The first call makes the table. One that is among the first three is left where it is.
+    if close(kept.max(2) + 1, u32::MAX, libc::CLOSE_RANGE_UNSHARE)
+        && close(3, kept.saturating_sub(1), 0)
+        && (0..2).filter(|fd| *fd != kept).all(|fd| close(fd, fd, 0))
+    {
         voice::be_heard();
         Ok(())
     } else {

@@ -7,7 +7,7 @@ use crate::shared::error::SharedError;
 use crate::shared::member::{Membership, Way};
 use crate::shared::name::Name;
 use crate::shared::packet::Packet;
-use crate::shared::server::VARIABLE;
+use crate::shared::server::{OWN, SHARED, VARIABLE};
 use crate::shared::socket::{self, Received};
 use crate::shared::{LARGEST_ARENA, VERSION};
 use crate::takeover::MIN_FRAMES;
@@ -19,6 +19,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, listen, socketpair};
 use std::ffi::{OsStr, OsString};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -47,7 +48,22 @@ pub fn create(
         return Err(SharedError::SmallBudget { given, least });
     }
     let len = len.next_multiple_of(PAGE as u64);
-    Membership::begin(name, Way::Create { len, settings: settings.clone() }, thread_starts)
+    let shared = match &settings.share {
+        None => None,
+        Some(budget) => {
+            let left = budget.left();
+            if left < least {
+                return Err(SharedError::NoRoom { budget: given, left, least });
+            }
+            let file = budget.file().map_err(SharedError::Budget)?;
+            let copy = rustix::io::fcntl_dupfd_cloexec(file, 3);
+            Some(copy.map_err(|error| SharedError::Kernel("no descriptor", error))?)
+        }
+    };
+    let settings = Settings { share: None, ..settings.clone() };
+    let way = Way::Create { len, settings, ledger: shared.as_ref().map(AsRawFd::as_raw_fd) };
+    // This table's copy is closed when the keeper has its own.
+    Membership::begin(name, way, thread_starts)
 }
 
 fn kernel(what: &'static str) -> impl Fn(Errno) -> SharedError {
@@ -55,7 +71,12 @@ fn kernel(what: &'static str) -> impl Fn(Errno) -> SharedError {
 }
 
 /// Starts the server; it serves for as long as the result is open, or there are members.
-pub(crate) fn launch(name: &Name, len: u64, settings: &Settings) -> Result<OwnedFd, SharedError> {
+pub(crate) fn launch(
+    name: &Name,
+    len: u64,
+    settings: &Settings,
+    ledger: Option<OwnedFd>,
+) -> Result<OwnedFd, SharedError> {
     let listener = socket::open().map_err(kernel("no socket"))?;
     let address = name.address().map_err(kernel("no socket's name"))?;
     bind(&listener, &address).map_err(|error| match error {
@@ -68,7 +89,8 @@ pub(crate) fn launch(name: &Name, len: u64, settings: &Settings) -> Result<Owned
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(kernel("no sockets"))?;
     let server = |text: String| SharedError::Server(text);
-    let mut command = command(len, settings).map_err(server)?;
+    let budget = if ledger.is_some() { SHARED } else { OWN };
+    let mut command = command(len, settings, budget).map_err(server)?;
     command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(|error| server(format!("it cannot be started: {error}")))?;
     // It is not waited for in vain: it forks and ends. A program that waits for every child
@@ -76,8 +98,11 @@ pub(crate) fn launch(name: &Name, len: u64, settings: &Settings) -> Result<Owned
     let _ = child.wait();
     // The command has the other end, which would keep it open.
     drop(command);
-    socket::send(&ours, Packet::Hello { version: VERSION }, Some(listener.as_fd()))
-        .map_err(|_| server("it ended before it began".to_owned()))?;
+    let mut sent = socket::send(&ours, Packet::Hello { version: VERSION }, Some(listener.as_fd()));
+    if let Some(ledger) = &ledger {
+        sent = sent.and_then(|()| socket::send(&ours, Packet::Budget, Some(ledger.as_fd())));
+    }
+    sent.map_err(|_| server("it ended before it began".to_owned()))?;
     match socket::receive(&ours, RecvFlags::empty()) {
         Ok(Received::Packet(Packet::Done { errno: 0 }, _)) => Ok(ours),
         Ok(Received::Text(text)) => Err(server(text)),
@@ -86,7 +111,7 @@ pub(crate) fn launch(name: &Name, len: u64, settings: &Settings) -> Result<Owned
 }
 
 /// This program, told by its environment to be a server.
-fn command(len: u64, settings: &Settings) -> Result<Command, String> {
+fn command(len: u64, settings: &Settings, budget: &str) -> Result<Command, String> {
     // SAFETY: a look at what the kernel has told.
     if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
         return Err("a program with more rights than its user cannot start one".to_owned());
@@ -114,7 +139,7 @@ fn command(len: u64, settings: &Settings) -> Result<Command, String> {
     };
     let commit = if settings.commit == Commit::Strict { "strict" } else { "lazy" };
     command
-        .env(VARIABLE, format!("{VERSION}:{len}"))
+        .env(VARIABLE, format!("{VERSION}:{len}:{budget}"))
         .env("OUTCORE_RAM", settings.ram_bytes.to_string())
         .env("OUTCORE_STORE", store)
         .env("OUTCORE_STORE_SIZE", settings.store_bytes.to_string())

@@ -15,6 +15,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, connect};
+use std::os::fd::{FromRawFd, RawFd};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -28,7 +29,14 @@ pub(crate) enum Way {
     /// The arena is there.
     Attach,
     /// It is made first.
-    Create { len: u64, settings: Settings },
+    Create {
+        /// Its bytes.
+        len: u64,
+        /// What it is to be, but for a budget that is shared.
+        settings: Settings,
+        /// The ledger of that, valid in the keeper's table.
+        ledger: Option<RawFd>,
+    },
 }
 
 /// The numbers of a shared arena.
@@ -110,11 +118,12 @@ impl Membership {
         let talk = Arc::new(Talk::default());
         let (theirs, bell_addr) = (Arc::clone(&talk), bell.addr());
         let (tell, answer) = sync_channel(1);
+        let ledger = if let Way::Create { ledger, .. } = &way { *ledger } else { None };
         let blocked = Blocked::all();
         let keeper = std::thread::Builder::new().name("outcore-keeper".into()).stack_size(256 << 10).spawn(
             move || {
                 thread_starts();
-                let joined = keeper::own_table().and_then(|()| join(&name, &way, bell_addr));
+                let joined = keeper::own_table(ledger).and_then(|()| join(&name, &way, bell_addr));
                 match joined {
                     Ok(joined) => {
                         let facts = (joined.addr, joined.len, joined.source);
@@ -257,6 +266,7 @@ const WANT: Features = Features::MISSING_SHMEM
     .union(Features::MINOR_SHMEM)
     .union(Features::WP_HUGETLBFS_SHMEM)
     .union(Features::PAGEFAULT_FLAG_WP)
+    .union(Features::THREAD_ID)
     .union(Features::POISON);
 
 fn open_uffd() -> Result<(Uffd, Source), SharedError> {
@@ -274,7 +284,11 @@ fn open_uffd() -> Result<(Uffd, Source), SharedError> {
 fn join(name: &Name, way: &Way, bell_addr: usize) -> Result<Joined, SharedError> {
     let starter = match way {
         Way::Attach => None,
-        Way::Create { len, settings } => Some(launch::launch(name, *len, settings)?),
+        Way::Create { len, settings, ledger } => {
+            // SAFETY: this table's own copy, of which nobody else knows.
+            let ledger = ledger.map(|ledger| unsafe { OwnedFd::from_raw_fd(ledger) });
+            Some(launch::launch(name, *len, settings, ledger)?)
+        }
     };
     let joined = meet(name, bell_addr);
     // From here on the server stays for its members only.

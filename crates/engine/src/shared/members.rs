@@ -3,6 +3,7 @@
 
 use crate::PAGE;
 use crate::core::page_of;
+use crate::shared::charge::{self, Charge};
 use pager::{PageNo, PageRange};
 use rustix::event::epoll;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,6 +23,8 @@ const SAID: Duration = Duration::from_millis(50);
 pub(crate) struct View {
     pub(crate) uffd: Uffd,
     pub(crate) addr: usize,
+    /// Where its process would count the arena's pages as well.
+    pub(crate) charge: Option<Charge>,
 }
 
 /// How far somebody has got who has connected.
@@ -76,10 +79,13 @@ pub(crate) struct Members {
     pub(crate) waiting: Vec<(PageNo, u64)>,
     /// Who waits for the page that is being resolved.
     current: Vec<u64>,
+    /// The member that is woken later, by who is asked for that.
+    pub(crate) followed: Option<u64>,
+    /// What of its view is to be woken then.
+    later: Option<(usize, usize)>,
     /// When members were told what went wrong.
     pub(crate) told: Option<Instant>,
     pub(crate) next_look: Instant,
-    pub(crate) budget_bytes: u64,
 }
 
 impl Members {
@@ -88,7 +94,6 @@ impl Members {
         range: PageRange,
         listener: OwnedFd,
         starter: OwnedFd,
-        budget_bytes: u64,
     ) -> Result<Self, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (id, fd) in [(Self::LISTENER, &listener), (Self::STARTER, &starter)] {
@@ -104,9 +109,10 @@ impl Members {
             next_id: Self::FIRST_GUEST,
             waiting: Vec::with_capacity(4096),
             current: Vec::with_capacity(crate::shared::MOST_MEMBERS),
+            followed: None,
+            later: None,
             told: None,
             next_look: Instant::now(),
-            budget_bytes,
         })
     }
 
@@ -173,22 +179,57 @@ impl Members {
         if range.count == 0 {
             return;
         }
+        let mut later = None;
         for guest in &self.guests {
             let waits = self.current.contains(&guest.id)
                 || self.waiting.iter().any(|(page, id)| *id == guest.id && range.contains(*page));
             if let (true, Some(view)) = (waits, guest.view()) {
-                self.show(view, range);
+                self.show(view, range, self.waking(guest));
+                if self.waking(guest) == Waking::Later {
+                    let start = self.at(view, range.start);
+                    later = Some((start, start + range.count as usize * PAGE));
+                }
             }
         }
+        self.wake_later(later);
         self.waiting.retain(|(page, _)| !range.contains(*page));
     }
 
-    fn show(&self, view: &View, range: PageRange) {
+    fn waking(&self, guest: &Guest) -> Waking {
+        if self.followed == Some(guest.id) { Waking::Later } else { Waking::Now }
+    }
+
+    fn wake_later(&mut self, more: Option<(usize, usize)>) {
+        let (Some(more), before) = (more, self.later) else { return };
+        let (start, end) = before.unwrap_or(more);
+        self.later = Some((start.min(more.0), end.max(more.1)));
+    }
+
+    /// What of the followed member's view is to be woken: where it begins, and its bytes.
+    pub(crate) fn take_later(&mut self) -> Option<(usize, usize)> {
+        self.later.take().map(|(start, end)| (start, end - start))
+    }
+
+    /// Pages are mapped in a view.
+    fn charge(&self, view: &View, range: PageRange) {
+        let (first, count) = charge::within(self.range, range);
+        view.charge.iter().for_each(|charge| charge.mapped(first, count));
+    }
+
+    /// Pages are in no view any more.
+    fn discharge(&self, range: PageRange) {
+        let (first, count) = charge::within(self.range, range);
+        self.views().filter_map(|view| view.charge.as_ref()).for_each(|charge| charge.unmapped(first, count));
+    }
+
+    fn show(&self, view: &View, range: PageRange, waking: Waking) {
         let (addr, len) = (self.at(view, range.start), range.count as usize * PAGE);
         let mut done = 0;
         while done < len {
             // SAFETY: the core holds these pages to be what the members expect there.
-            let mapped = unsafe { view.uffd.resume(addr + done, len - done, Waking::Now) };
+            let mapped = unsafe { view.uffd.resume(addr + done, len - done, waking) };
+            let start = range.start.plus((done / PAGE) as u64);
+            self.charge(view, PageRange { start, count: (mapped.done / PAGE) as u64 });
             done += mapped.done;
             match mapped.stop {
                 None => {}
@@ -197,6 +238,7 @@ impl Members {
                 // It has no memory any more.
                 Some(Stop::Gone) => break,
                 Some(Stop::Exists) => {
+                    self.charge(view, PageRange::one(range.start.plus((done / PAGE) as u64)));
                     self.release(view, addr + done, PAGE);
                     done += PAGE;
                 }
@@ -219,16 +261,22 @@ impl Members {
     }
 
     /// A fault on a page that the core holds to be resident: maps it, and some after it, for
-    /// who waits. False if the memory has no such page.
-    pub(crate) fn show_again(&mut self, page: PageNo) -> bool {
-        let mut is_there = true;
+    /// who waits; how many. None if the memory has no such page.
+    pub(crate) fn show_again(&mut self, page: PageNo) -> Option<usize> {
+        let (mut is_there, mut later, mut shown) = (true, None, 0);
         let count = AROUND.min(self.range.end().0 - page.0);
         for guest in &self.guests {
             let waits = self.waiting.iter().any(|(waited, id)| *id == guest.id && *waited == page);
             let (true, Some(view)) = (waits, guest.view()) else { continue };
             let addr = self.at(view, page);
             // SAFETY: what is in the memory is what the members expect there.
-            let mapped = unsafe { view.uffd.resume(addr, count as usize * PAGE, Waking::Now) };
+            let mapped = unsafe { view.uffd.resume(addr, count as usize * PAGE, self.waking(guest)) };
+            if mapped.done > 0 && self.waking(guest) == Waking::Later {
+                later = Some((addr, addr + mapped.done));
+            }
+            shown += mapped.done / PAGE;
+            let pages = (mapped.done / PAGE).max(usize::from(mapped.stop == Some(Stop::Exists)));
+            self.charge(view, PageRange { start: page, count: pages as u64 });
             match mapped.stop {
                 _ if mapped.done > 0 => {}
                 Some(Stop::Exists) => self.release(view, addr, PAGE),
@@ -238,10 +286,11 @@ impl Members {
                 }
             }
         }
+        self.wake_later(later);
         if is_there {
             self.waiting.retain(|(waited, _)| *waited != page);
         }
-        is_there
+        is_there.then_some(shown)
     }
 
     /// Whether a view is still where it was: `ENOENT` alone would not tell.
@@ -272,6 +321,8 @@ impl Members {
         let left = copied.and_then(|()| self.memory.punch(offset, len as u64));
         if left.is_err() {
             self.views().for_each(|view| self.release(view, self.at(view, range.start), len));
+        } else {
+            self.discharge(range);
         }
         left
     }
@@ -303,6 +354,9 @@ impl Members {
     /// Drops what the memory has of pages that the core has forgotten.
     pub(crate) fn drop_pages(&mut self, range: PageRange) -> Result<(), Errno> {
         let dropped = self.memory.punch(self.offset(range.start), range.count * PAGE as u64);
+        if dropped.is_ok() {
+            self.discharge(range);
+        }
         let len = range.count as usize * PAGE;
         // Who waited for what is no more must find out.
         for view in self.views() {

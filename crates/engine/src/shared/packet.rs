@@ -16,6 +16,7 @@ const DONE: u64 = 3;
 const STATS: u64 = 4;
 const DISCARD: u64 = 5;
 const LEAVE: u64 = 6;
+const BUDGET: u64 = 7;
 
 /// How a server answers a greeting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub(crate) enum Packet {
     Discard { first: u64, pages: u64 },
     /// I have no view any more.
     Leave,
+    /// A starter's second: the ledger of the budget that is shared is with it.
+    Budget,
 }
 
 impl Packet {
@@ -71,6 +74,7 @@ impl Packet {
             }
             Self::Discard { first, pages } => words[..3].copy_from_slice(&[DISCARD, first, pages]),
             Self::Leave => words[0] = LEAVE,
+            Self::Budget => words[0] = BUDGET,
         }
         let mut bytes = [0; BYTES];
         for (place, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
@@ -111,6 +115,7 @@ impl Packet {
             }
             DISCARD => Self::Discard { first: words[1], pages: words[2] },
             LEAVE => Self::Leave,
+            BUDGET => Self::Budget,
             _ => return None,
         })
     }
@@ -133,6 +138,7 @@ mod tests {
             Packet::Stats(numbers),
             Packet::Discard { first: 1, pages: 2 },
             Packet::Leave,
+            Packet::Budget,
         ] {
             assert_eq!(Packet::from_bytes(&packet.to_bytes()), Some(packet));
         }

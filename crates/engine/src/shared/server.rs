@@ -5,6 +5,7 @@
 //! code, and an address space of its own in which nothing of the starter's is kept alive. It
 //! is nobody's child, leads a session, and has no descriptor but its own.
 
+use crate::budget::Budget;
 use crate::core::{Core, pages_of};
 use crate::engine::{Engine, this_is_the_program};
 use crate::files::Link;
@@ -16,6 +17,7 @@ use crate::shared::members::Members;
 use crate::shared::packet::Packet;
 use crate::shared::socket::{self, Received};
 use crate::signals::Blocked;
+use crate::tree::Tree;
 use crate::voice::{Told, Voice};
 use pager::{Commit, Rights};
 use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd};
@@ -24,8 +26,11 @@ use rustix::net::{RecvFlags, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sys::views::{self, ViewedMemory};
 
-/// Says that the process is to be a server: the version, and the arena's bytes.
+/// Says that the process is to be a server: the version, the arena's bytes, and whether its budget
+/// is its own or shared.
 pub(crate) const VARIABLE: &str = "OUTCORE_ARENA_SERVER";
+pub(crate) const OWN: &str = "own";
+pub(crate) const SHARED: &str = "shared";
 /// What `ps` calls it.
 const NAME: &core::ffi::CStr = c"outcore-arena";
 
@@ -49,7 +54,11 @@ fn is_started_by_member() -> bool {
 pub fn run(thread_starts: fn()) -> ! {
     let starter = become_nobodys();
     let served = match begin(&starter, thread_starts) {
-        Ok(Ready { engine, listener, memory, len }) => serve(engine, starter, listener, memory, len),
+        Ok(Ready { engine, listener, memory, len }) => {
+            let served = serve(engine, starter, listener, memory, len);
+            leave_budget(engine);
+            served
+        }
         Err(text) => Err((starter, text)),
     };
     if let Err((starter, text)) = served {
@@ -97,22 +106,29 @@ struct Ready {
 
 fn begin(starter: &OwnedFd, thread_starts: fn()) -> Result<Ready, String> {
     let wanted = std::env::var(VARIABLE).unwrap_or_default();
-    let (version, len) = wanted.split_once(':').unwrap_or_default();
-    if version != VERSION.to_string() {
+    let mut words = wanted.split(':');
+    if words.next() != Some(VERSION.to_string().as_str()) {
         return Err("it was started by another version of Outcore".to_owned());
     }
-    let len: usize = len.parse().map_err(|_| format!("{VARIABLE}={wanted} is not understood"))?;
+    let strange = || format!("{VARIABLE}={wanted} is not understood");
+    let len: usize = words.next().and_then(|len| len.parse().ok()).ok_or_else(strange)?;
+    let shares = match words.next() {
+        Some(OWN) => false,
+        Some(SHARED) => true,
+        _ => return Err(strange()),
+    };
     let settings = Settings::from_env()?.ok_or("no budget was given")?;
     let store = match (settings.store, std::env::var_os("OUTCORE_STORE")) {
         // A directory's name need not be text.
         (StorePlace::Directory(_), Some(place)) => StorePlace::Directory(place.into()),
         (place, _) => place,
     };
-    let settings = Settings { store, scope: Scope::Areas, status: None, trace: None, ..settings };
     let listener = match socket::receive(starter, RecvFlags::empty()) {
         Ok(Received::Packet(Packet::Hello { version: VERSION }, Some(listener))) => listener,
         _ => return Err("its starter did not send a socket".to_owned()),
     };
+    let share = if shares { Some(receive_budget(starter)?) } else { None };
+    let settings = Settings { store, scope: Scope::Areas, status: None, trace: None, share, ..settings };
     for resource in [Resource::Nofile, Resource::Fsize] {
         let limit = getrlimit(resource);
         // Refused, fewer members find room, or the memory is refused below.
@@ -134,6 +150,20 @@ fn begin(starter: &OwnedFd, thread_starts: fn()) -> Result<Ready, String> {
     Ok(Ready { engine, listener, memory, len })
 }
 
+/// What it had of a budget others may have.
+fn leave_budget(engine: &Engine) {
+    let core = engine.lock_core();
+    core.live.iter().filter_map(|live| live.tree.as_ref()).for_each(Tree::leave);
+}
+
+fn receive_budget(starter: &OwnedFd) -> Result<Budget, String> {
+    let received = match socket::receive(starter, RecvFlags::empty()) {
+        Ok(Received::Packet(Packet::Budget, Some(ledger))) => Budget::received(ledger),
+        _ => None,
+    };
+    received.ok_or_else(|| "its starter did not send the budget that it is to share".to_owned())
+}
+
 fn serve(
     engine: &'static Engine,
     starter: OwnedFd,
@@ -150,8 +180,7 @@ fn serve(
         Ok(kept) => kept,
         Err(error) => return Err((starter, format!("no descriptor: {error}"))),
     };
-    let members = Members::new(memory, range, listener, kept, engine.settings.ram_bytes);
-    let members = match members {
+    let members = match Members::new(memory, range, listener, kept) {
         Ok(members) => members,
         Err(error) => return Err((starter, format!("no epoll: {error}"))),
     };
@@ -166,5 +195,8 @@ fn serve(
         serve::serve(engine, None, None);
         // Writes that are under way go to a file without a name, which ends with this process.
     }
+    // The memory goes first, and then the part of the budget that it had.
+    drop(engine.lock_core().live.as_mut().and_then(|live| live.members.take()));
+    leave_budget(engine);
     end()
 }
