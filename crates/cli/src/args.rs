@@ -157,10 +157,10 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "SIZE", requires = "trace", allow_hyphen_values = true)]
     pub(crate) trace_buffer: Option<String>,
 
-    /// Page files that the program maps for reading, too, from 1 MiB on
+    /// Page files that the program maps, too, from 1 MiB on: those that are only read, or private and not yet written
     ///
     /// Their pages in memory count within --ram like the heap's, past the kernel's page cache, as long as nobody has
-    /// the file open for writing: a lease tells. What can be written, and files of other users, stay with the kernel,
+    /// the file open for writing: a lease tells. What is written, and files of other users, stay with the kernel,
     /// and take what they take; the report says how much that was, and why. Needs a full userfaultfd.
     #[arg(long, conflicts_with = "trace")]
     pub(crate) map_files: bool,

@@ -29,7 +29,7 @@ const FEATURES: [(u64, &str); 8] = [
 /// Bits of `Record::kept_file_reasons`, for people.
 const KEPT: [(u64, &str); 7] = [
     (kept::FITS, "they fit"),
-    (kept::KIND, "they can be written or executed, or are not of files on a disk"),
+    (kept::KIND, "they are written by all, executed, or not of files on a disk"),
     (kept::WRITABLE, "the file is open for writing"),
     (kept::NOT_OWNER, "the file is another user's"),
     (kept::FILE_SYSTEM, "of the file system"),

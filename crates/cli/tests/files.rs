@@ -106,6 +106,19 @@ fn forked_children_have_the_files_that_are_mapped() {
     }
 }
 
+#[test]
+fn private_maps_are_paged_until_they_are_written() {
+    let (_dir, path) = file(64);
+    let program = [&compile("leases.c"), "own", &path, "64", "16"];
+    for options in [&[] as &[&str], &["--force", "copy"], &["--force", "pager-thread"]] {
+        assert_eq!(text(&native(&[&compile("leases.c"), "fill", &path, "64", "1"])), RIGHT);
+        let run = mapping(24, options, &program);
+        is_right(&run);
+        let all = 16 * 64 * MIB;
+        assert_eq!((run.number("paged_file_bytes"), run.number("returned_file_bytes")), (all, all));
+    }
+}
+
 /// Advice, unmapped parts, changed rights, moves, locks, other maps over it, ends of files: see the program.
 #[test]
 fn what_programs_do_with_maps_of_files() {
@@ -168,13 +181,16 @@ fn numpy_memmap_programs() {
     assert_eq!(made.status, Some(0), "{}", made.stderr);
     // It can be written.
     assert_eq!((made.number("paged_file_bytes"), made.number("kept_file_bytes")), (0, 256 * MIB));
-    let read = run("read", &ours);
-    assert_eq!(text(&read.stdout), natively("read", &theirs), "{}", read.stderr);
-    keeps(&read, 96);
-    assert_eq!(read.number("paged_file_bytes"), 256 * MIB);
+    for mode in ["read", "own"] {
+        let read = run(mode, &ours);
+        assert_eq!(text(&read.stdout), natively(mode, &theirs), "{}", read.stderr);
+        keeps(&read, 96);
+        assert_eq!((read.number("paged_file_bytes"), read.number("returned_file_bytes")), (256 * MIB, 0));
+    }
     let changed = run("change", &ours);
     assert_eq!(text(&changed.stdout), natively("change", &theirs), "{}", changed.stderr);
-    assert_eq!(changed.number("returned_file_bytes"), 256 * MIB);
+    // Two maps: what is read, until the file is opened for writing, and what is the program's own, until it is written.
+    assert_eq!(changed.number("returned_file_bytes"), 512 * MIB);
 }
 
 /// Fills a database of about 100 MiB.

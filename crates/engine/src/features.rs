@@ -191,7 +191,11 @@ pub(crate) fn open_estate(
 fn open_leases(settings: &Settings, arena: &Arena, device: Option<&OwnedFd>) -> Option<Uffd> {
     let possible =
         settings.map_files && settings.scope == Scope::Process && arena.source != Source::UserModeOnly;
-    let want = Features::EVENT_REMAP | Features::EVENT_UNMAP | Features::THREAD_ID | Features::POISON;
+    let want = Features::EVENT_REMAP
+        | Features::EVENT_UNMAP
+        | Features::THREAD_ID
+        | Features::POISON
+        | Features::PAGEFAULT_FLAG_WP;
     possible.then(|| open_uffd(arena.source, device, want).ok()).flatten()
 }
 

@@ -252,10 +252,12 @@ impl Live {
             self.wake_members_later();
             return transfer;
         }
-        let flags = match self.steering.waking() {
+        let mut flags = match self.steering.waking() {
             Waking::Now => CopyFlags::empty(),
             Waking::Later => CopyFlags::DONT_WAKE,
         };
+        // Who writes to the program's own map of a file is to be heard of.
+        flags.set(CopyFlags::WRITE_PROTECT, self.is_leased(pager, page));
         // SAFETY: nothing of the program's is there; the source is ours.
         let transfer = unsafe { self.uffd_of(pager, page).copy(addr_of(page), src, count * PAGE, flags) };
         self.wake_later(page, transfer);

@@ -21,7 +21,7 @@ use std::os::fd::{AsFd, RawFd};
 use std::time::Instant;
 use sys::maps;
 use sys::status::{Record, feature};
-use sys::uffd::{CopyFlags, Event, EventBuffer};
+use sys::uffd::{Access, CopyFlags, Event, EventBuffer};
 
 /// Buffers of events that are read before any is acted on.
 const MAX_READS: usize = 16;
@@ -473,6 +473,9 @@ impl Live {
             drained = count < EventBuffer::CAPACITY;
             for index in 0..count {
                 match events.take(index) {
+                    Event::Fault { addr, access: Access::Write, .. } if announcer == Announcer::Leases => {
+                        self.note_write(page_of(addr));
+                    }
                     Event::Fault { addr, thread, .. } => {
                         self.steering.fault(thread);
                         let page = page_of(addr);

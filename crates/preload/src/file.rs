@@ -40,9 +40,14 @@ impl Call {
             && !malloc::is_the_pager_thread()
     }
 
-    /// Whether the map is only read, and nothing else is said of it but where it would best be.
+    /// It can be written, and what is written is the map's own.
+    fn is_writable(self) -> bool {
+        self.prot == libc::PROT_READ | libc::PROT_WRITE && self.flags & libc::MAP_TYPE == libc::MAP_PRIVATE
+    }
+
+    /// Whether the map is only read, or private, and nothing else is said of it but where it would best be.
     fn is_plain(self) -> bool {
-        self.prot == libc::PROT_READ
+        (self.prot == libc::PROT_READ || self.is_writable())
             && self.flags
                 & !libc::MAP_NORESERVE
                 & !libc::MAP_DENYWRITE
@@ -115,6 +120,7 @@ pub(crate) unsafe fn map(engine: &Engine, call: Call) -> *mut c_void {
         offset: call.off as u64,
         descriptor: call.fd,
         file,
+        is_writable: call.is_writable(),
     });
     if paged.is_err() {
         let len = round_up(call.len);

@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "C names with C's contracts")]
 //! The mmap family. Every call is made with the raw system call; the engine is told
-//! of what it pages: anonymous private mappings of at least [`THRESHOLD`], and files ([`file`]).
+//! of what it pages: anonymous private mappings of at least [`THRESHOLD`], and files (`file.rs`).
 
 use crate::file;
 use crate::start::engine;

@@ -148,18 +148,30 @@ pub fn populate_write(addr: usize, len: usize) -> Result<(), Errno> {
     advise(addr, len, Advice::LinuxPopulateWrite)
 }
 
-/// Puts anonymous memory of which nothing is there, and which can only be read, in the place of
-/// what is at `addr`.
+/// What the program may do with memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Read it.
+    Read,
+    /// Read and write it.
+    ReadWrite,
+}
+
+/// Puts anonymous memory of which nothing is there in the place of what is at `addr`.
 ///
 /// # Errors
 /// What mmap(2) says.
 ///
 /// # Safety
 /// Nobody needs what is there, nor touches it before it is registered with a userfaultfd.
-pub unsafe fn put_memory(addr: usize, len: usize) -> Result<(), Errno> {
+pub unsafe fn put_memory(addr: usize, len: usize, allowed: Use) -> Result<(), Errno> {
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
+    let rights = match allowed {
+        Use::Read => ProtFlags::READ,
+        Use::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
+    };
     // SAFETY: the caller's contract.
-    unsafe { rustix::mm::mmap_anonymous(addr as *mut c_void, len, ProtFlags::READ, flags).map(drop) }
+    unsafe { rustix::mm::mmap_anonymous(addr as *mut c_void, len, rights, flags).map(drop) }
 }
 
 /// Moves a mapping, as it is, to the place of whatever is at `to`: every thread finds there what was, or

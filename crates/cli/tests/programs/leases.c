@@ -9,6 +9,7 @@
  *   change   in rounds: reads, then writes by pwrite, by another process, by a writable map, or truncates
  *   threads  eight threads read all the time, while the same is done
  *   fork     children read and check, with and without their parent; one writes
+ *   own      private maps that are written after a while
  *   calls    madvise, munmap of parts, mprotect, mremap, mlock, maps over parts
  */
 #define _GNU_SOURCE
@@ -323,6 +324,70 @@ static void children(void) {
     }
 }
 
+static uint64_t *private_map;
+static pthread_barrier_t together;
+
+static void *writer(void *number) {
+    long page = 100 + (long)number * 37;
+    pthread_barrier_wait(&together);
+    check(private_map + page * WORDS, page, version[page], "a private map, before it is written");
+    stamp(private_map + page * WORDS, page, 1000 + (long)number);
+    for (long other = page + 1; other < page + 20; other++)
+        check(private_map + other * WORDS, other, version[other], "beside what a thread has written");
+    check(private_map + page * WORDS, page, 1000 + (long)number, "what a thread has written");
+    return NULL;
+}
+
+static void own(void) {
+    pthread_barrier_init(&together, NULL, 8);
+    for (long round = 0; round < rounds; round++) {
+        int fd = open_for(O_RDONLY);
+        private_map = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+        if (private_map == MAP_FAILED)
+            fail("mmap", 0);
+        look_at_some(private_map, 2000, "a private map");
+        if (round % 4 == 0) {
+            change_one(round % 3);
+            look_at_some(private_map, 500, "a private map, after a change");
+        }
+        if (round % 4 == 1) {
+            /* The kernel writes. */
+            if (pread(fd, private_map + 40 * WORDS, PAGE, 41 * PAGE) != PAGE)
+                fail("pread", 40);
+            for (int index = 0; index < WORDS; index += 73)
+                if (private_map[40 * WORDS + index] != word(41, version[41], index))
+                    fail("what was read into a private map", 40);
+        }
+        if (round % 4 == 2) {
+            pid_t child = fork();
+            if (child == 0) {
+                stamp(private_map + 50 * WORDS, 50, 99);
+                check(private_map + 50 * WORDS, 50, 99, "what a child has written");
+                check(private_map + 51 * WORDS, 51, version[51], "what a child has not written");
+                _exit(0);
+            }
+            int status;
+            if (waitpid(child, &status, 0) != child || status != 0)
+                fail("the child", status);
+            check(private_map + 50 * WORDS, 50, version[50], "what a child has written, here");
+        }
+        pthread_t writers[8];
+        for (long n = 0; n < 8; n++)
+            pthread_create(&writers[n], NULL, writer, (void *)n);
+        for (long n = 0; n < 8; n++)
+            pthread_join(writers[n], NULL);
+        for (long n = 0; n < 8; n++)
+            check(private_map + (100 + n * 37) * WORDS, 100 + n * 37, 1000 + n, "what was written, at the end");
+        /* Of the file it is none. */
+        uint64_t bytes[WORDS];
+        if (pread(fd, bytes, PAGE, 100 * PAGE) != PAGE)
+            fail("pread", 100);
+        check(bytes, 100, version[100], "the file");
+        close(fd);
+        munmap(private_map, pages * PAGE);
+    }
+}
+
 static sigjmp_buf where;
 
 static void jump(int signal) {
@@ -449,7 +514,7 @@ int main(int argc, char **argv) {
     struct {
         const char *name;
         void (*run)(void);
-    } modes[] = {{"fill", fill}, {"scan", scan}, {"change", change}, {"threads", threads}, {"fork", children}, {"calls", calls}};
+    } modes[] = {{"fill", fill}, {"scan", scan}, {"change", change}, {"threads", threads}, {"fork", children}, {"own", own}, {"calls", calls}};
     for (size_t n = 0; n < sizeof modes / sizeof *modes; n++)
         if (strcmp(argv[1], modes[n].name) == 0) {
             modes[n].run();

@@ -1,4 +1,4 @@
-"""Works on a file of 64-bit integers by numpy.memmap: memmap.py make|read|change FILE MIB."""
+"""Works on a file of 64-bit integers by numpy.memmap: memmap.py make|read|own|change FILE MIB."""
 import hashlib
 import sys
 
@@ -18,9 +18,9 @@ def make():
     numbers.flush()
 
 
-def read():
-    """In order, backwards, at random, by columns that are far apart, and with what others have of it."""
-    numbers = numpy.memmap(path, dtype=numpy.int64, mode="r")
+def read(kind="r"):
+    """In order, backwards, at random, by columns that are far apart, and by others than numpy."""
+    numbers = numpy.memmap(path, dtype=numpy.int64, mode=kind)
     print("sums", int(numbers.min()), int(numbers.max()), int((numbers[::-1] & 0xFF).sum()))
     print("at random", int(numbers[places].astype(numpy.float64).sum()))
     matrix = numbers.reshape(1024, -1)
@@ -56,4 +56,4 @@ def change():
     print("the file", digest.hexdigest())
 
 
-{"make": make, "read": read, "change": change}[mode]()
+{"make": make, "read": read, "own": lambda: read("c"), "change": change}[mode]()

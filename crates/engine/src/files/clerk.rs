@@ -62,6 +62,7 @@ fn wait(engine: &Engine) {
 
 /// Does what there is to do.
 fn serve(engine: &Engine) {
+    let mut homes = Vec::new();
     loop {
         let mut core = engine.lock_core();
         let Core { pager, live: Some(live), .. } = &mut *core else { return };
@@ -72,13 +73,17 @@ fn serve(engine: &Engine) {
             order.ticket.end(Ok(()));
             continue;
         }
-        let homes = live.broken_leases();
+        homes.extend(live.written_leases(pager));
+        homes.extend(live.broken_leases());
         drop(core);
         if homes.is_empty() {
             return;
         }
         match engine.try_address_space() {
-            Some(_space) => give_back(engine, &homes),
+            Some(_space) => {
+                give_back(engine, &homes);
+                homes.clear();
+            }
             // Who has it may wait for an order to be carried out.
             None => std::thread::sleep(AGAIN),
         }

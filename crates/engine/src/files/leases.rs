@@ -15,9 +15,10 @@
 //! for all of them. They are broken by a thread of their own, the clerk: who maps something over registered
 //! memory waits until the pager has read about it.
 //!
-//! The memory can only be read, so its pages cannot be moved (`UFFDIO_MOVE` wants writable ones). They come by
-//! copying, and leave by being copied to the pool, if they are given a second chance, and dropped. The
-//! userfaultfd that they are registered with announces what is unmapped and moved, but no discards: the
+//! Most can only be read, so that pages cannot be moved (`UFFDIO_MOVE` wants writable ones). They come by
+//! copying, and leave by being copied to the pool, if they are given a second chance, and dropped. A private map
+//! that may be written is leased as well until it is: its pages are write-protected, and the first write has
+//! the map given back before it goes on. The userfaultfd that they are registered with announces what is unmapped and moved, but no discards: the
 //! pager itself makes those. A discard that it was not told of leaves a page absent that it holds to be there,
 //! which is read again.
 
@@ -36,7 +37,7 @@ use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use sys::lease::{self, End};
-use sys::maps;
+use sys::maps::{self, Use};
 use sys::status::kept;
 use sys::uffd::{Register, Uffd};
 use trace::Kept as Stays;
@@ -56,6 +57,8 @@ pub(crate) struct Leases {
     /// The thread that gives maps back; none before it has begun.
     clerk: Option<i32>,
     orders: Vec<Order>,
+    /// Pages that the program is about to write, and waits.
+    written: Vec<PageNo>,
     /// Something was unmapped since it was last looked which leases are of use.
     is_unmapped: bool,
 }
@@ -88,7 +91,15 @@ impl Leases {
     /// None yet. `uffd` announces what is unmapped and moved, and no discards; homes are numbered below `most`.
     pub(crate) fn new(uffd: Uffd, most: u32) -> Self {
         let numbers = Numbers::new(most);
-        Self { uffd, numbers, count: 0, clerk: None, orders: Vec::new(), is_unmapped: false }
+        Self {
+            uffd,
+            numbers,
+            count: 0,
+            clerk: None,
+            orders: Vec::new(),
+            written: Vec::new(),
+            is_unmapped: false,
+        }
     }
 
     pub(crate) fn uffd(&self) -> &Uffd {
@@ -229,7 +240,7 @@ impl Live {
             Some(leases) => leases.numbers.take(pages).ok_or(kept::LIMIT)?,
             None => return Err(kept::MACHINE),
         };
-        if let Err(error) = self.take_place(range) {
+        if let Err(error) = self.take_place(range, map.allowed) {
             self.files.leases.iter_mut().for_each(|leases| leases.numbers.give_back(number, pages));
             debug_assert!(error != Errno::INVAL, "what is put there can be registered");
             return Err(kept::LIMIT);
@@ -271,16 +282,16 @@ impl Live {
     }
 
     /// Puts memory that is served here in the place of a map.
-    fn take_place(&self, range: PageRange) -> Result<(), Errno> {
+    fn take_place(&self, range: PageRange, allowed: Use) -> Result<(), Errno> {
         let Some(leases) = &self.files.leases else { return Err(Errno::NOTSUP) };
         let (addr, len) = (addr_of(range.start), range.count as usize * PAGE);
         // SAFETY: the program's thread that has made the map waits, and nobody else knows of it. It puts the
         // spare map there if this fails.
-        unsafe { maps::put_memory(addr, len)? };
+        unsafe { maps::put_memory(addr, len, allowed)? };
         maps::dont_fork(addr, len)?;
         maps::no_huge_pages(addr, len)?;
         // SAFETY: as above; its faults are served from now on.
-        unsafe { leases.uffd.register(addr, len, Register::Missing) }
+        unsafe { leases.uffd.register(addr, len, Register::MissingAndWriteProtect) }
     }
 
     /// Parks pages of such maps: what is there is what is parked, as nobody can change it.
@@ -332,6 +343,21 @@ impl Live {
             // There is nothing to give back.
             _ => ticket.end(Ok(())),
         }
+    }
+
+    /// A thread of the program's waits to write to a private map: it goes on when the kernel has it.
+    pub(crate) fn note_write(&mut self, page: PageNo) {
+        if let Some(leases) = &mut self.files.leases {
+            leases.written.push(page);
+            leases.clerk.into_iter().for_each(lease::wake);
+        }
+    }
+
+    /// The first homes of the maps that the program has begun to write since this was asked last.
+    pub(crate) fn written_leases(&mut self, pager: &Pager) -> Vec<SlotNo> {
+        let written = self.files.leases.as_mut().map(|leases| core::mem::take(&mut leases.written));
+        let pages = written.unwrap_or_default();
+        pages.iter().flat_map(|page| self.leases_within(pager, PageRange::one(*page))).collect()
     }
 
     /// The first homes of the maps that have pages in `range`.

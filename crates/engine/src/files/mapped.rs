@@ -8,9 +8,10 @@ use core::sync::atomic::Ordering;
 use pager::Pattern;
 use rustix::io::Errno;
 use sys::lease;
+use sys::maps::Use;
 use sys::status::kept;
 
-/// A map that the program has just made, for reading only.
+/// A map that the program has just made, for reading, or private.
 #[derive(Clone, Copy, Debug)]
 pub struct ProgramMap {
     /// Where it is. Nobody knows yet.
@@ -25,6 +26,8 @@ pub struct ProgramMap {
     pub descriptor: i32,
     /// Its file's device and number.
     pub file: (u64, u64),
+    /// It is private, and may be written.
+    pub is_writable: bool,
 }
 
 impl Engine {
@@ -65,10 +68,12 @@ impl AddressSpace<'_> {
     /// # Errors
     /// It cannot be paged, and what is at its address is not known: the spare map is to be moved there.
     pub fn file_mapped(&self, map: &ProgramMap) -> Result<(), Errno> {
-        let ProgramMap { addr, spare, len, offset, descriptor, file } = *map;
+        let ProgramMap { addr, spare, len, offset, descriptor, file, is_writable } = *map;
         let pages = pages_of(addr, len);
         let thread = lease::this_thread();
-        self.ask_about_files(FileRequest::Lease(NewLease { thread, descriptor, file, pages, offset, spare }))
+        let allowed = if is_writable { Use::ReadWrite } else { Use::Read };
+        let new = NewLease { thread, descriptor, file, pages, offset, spare, allowed };
+        self.ask_about_files(FileRequest::Lease(new))
     }
 
     /// Whether a part of a range is a map of a file that is paged.
