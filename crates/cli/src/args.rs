@@ -63,7 +63,7 @@ pub(crate) enum Verb {
 const RUN_LONG_ABOUT: &str = "\
 Run a program in a fixed amount of RAM.
 
-The program's heap (malloc and large anonymous mappings) may grow far beyond --ram: what does not fit is \
+The program's heap (malloc, large anonymous mappings and static arrays) may grow far beyond --ram: what does not fit is \
 kept in a store on disk and comes back when it is touched. Nothing is paged, and nothing costs time, until \
 the budget is reached. Neither root nor a change to the program is needed.
 

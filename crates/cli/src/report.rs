@@ -158,12 +158,21 @@ fn describe(text: &mut String, run: &Run<'_>, record: &Record, store: &Place) {
     let budget = shown(run.budget_bytes);
     let held = run.outcome.ended.max_rss_bytes.max(get(&record.peak_rss_bytes));
     if get(&record.swap_outs) == 0 && get(&record.minor_faults) == 0 && get(&record.major_faults) == 0 {
-        let _ = writeln!(
-            text,
-            "{program} never needed more than its {budget}: nothing was paged (peak resident set {}, {:.1} s)",
-            shown(held),
-            run.outcome.wall.as_secs_f64()
-        );
+        let seconds = run.outcome.wall.as_secs_f64();
+        let _ = if held <= run.budget_bytes {
+            writeln!(
+                text,
+                "{program} never needed more than its {budget}: nothing was paged (peak resident set {}, {seconds:.1} s)",
+                shown(held)
+            )
+        } else {
+            writeln!(
+                text,
+                "{program} held up to {} with {budget} of RAM, and nothing was paged: code, files, stacks and shared \
+                 memory are not ({seconds:.1} s)",
+                shown(held)
+            )
+        };
         files(text, record);
         return;
     }

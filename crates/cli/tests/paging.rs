@@ -52,6 +52,35 @@ fn python_objects() {
     check(64, 256, &[&python(), "tests/programs/objects.py", &times().to_string()]);
 }
 
+#[test]
+fn static_arrays() {
+    let dir = directory();
+    let place = dir.path().to_str().unwrap();
+    let (library, program) = (format!("{place}/libkept.so"), format!("{place}/statics"));
+    let rpath = format!("-Wl,-rpath,{place}");
+    for arguments in [
+        &["-shared", "-fPIC", "-o", &library, "tests/programs/kept.c"][..],
+        &["-O1", "-o", &program, "tests/programs/statics.c", "-L", place, "-lkept", &rpath],
+    ] {
+        assert!(Command::new("gcc").args(arguments).status().unwrap().success(), "{arguments:?}");
+    }
+    let arguments = [&*program, "96"];
+    let run = paged(32, &[], &arguments);
+    assert_eq!(run.status, Some(0), "{}", run.stderr);
+    assert_eq!(text(&run.stdout), "0 wrong words\n0 in the child\n0 after it\n");
+    assert_eq!(run.stdout, native(&arguments));
+    check_numbers(32, 96, &run);
+    assert!(run.of_others("swap_ins") > 0, "the child's were paged as well");
+}
+
+#[test]
+fn a_report_does_not_say_that_it_was_enough_where_nothing_could_be_paged() {
+    let run = outcore(&["run", "--ram", "32M", "--", &compile("unpaged.c")]).output().unwrap();
+    let report = text(&run.stderr);
+    assert!(run.status.success(), "{report}");
+    assert!(report.contains("with 32 MiB of RAM, and nothing was paged: code, files"), "{report}");
+}
+
 /// 220 MB of lines, or [`times`] that, each out of its place by up to 4096 lines.
 fn lines(dir: &Path) -> String {
     let input = dir.join("lines");

@@ -12,6 +12,7 @@ mod malloc;
 mod mmap;
 mod source;
 mod start;
+mod statics;
 mod tls;
 
 /// Everything that this library allocates for itself is never paged.

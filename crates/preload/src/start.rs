@@ -1,7 +1,7 @@
 #![expect(unsafe_code, reason = "a constructor, and raw output")]
 //! Before `main`.
 
-use crate::{fork, malloc, source};
+use crate::{fork, malloc, source, statics};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use engine::{Engine, Settings};
 
@@ -36,6 +36,7 @@ extern "C" fn construct() {
                 Ok(engine) => {
                     set_engine(engine);
                     source::engine_started(engine);
+                    statics::announce(engine);
                 }
                 Err(reason) => complain(&reason),
             }
