@@ -443,7 +443,8 @@ int oc_unmap_backing(void *address);
 
 // Makes an arena of `size` bytes that other processes of this user attach to by its name, of 1
 // to 64 bytes without slashes; its budget is for all of them together. NULL with errno: EINVAL,
-// ENAMETOOLONG, EEXIST if there is one of that name, ENOTSUP if the kernel gives no userfaultfd
+// ENAMETOOLONG, EEXIST if there is one of that name, ENOMEM if others leave too little of a budget
+// that is to be shared, ENOTSUP if the kernel gives no userfaultfd
 // for shared memory, EIO if its server cannot begin; or what else the kernel says. oc_error
 // tells. The server is a process of its own that begins as this program does and never
 // reaches main; this process gets a SIGCHLD when it has been started.
