@@ -13,10 +13,10 @@ mod watching;
 
 use clap::{Args, Subcommand};
 use contender::{Contender, Programs};
-use host::Disk;
+use host::{Cgroup, Disk};
 use results::Results;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// What is measured.
@@ -190,6 +190,24 @@ fn write(options: &Options, disk: &Disk, results: &Results, contenders: &[Conten
     fs::write(options.out.join("swap.json"), text).map_err(|error| error.to_string())?;
     fs::write(options.out.join("swap.md"), results.table(contenders)).map_err(|error| error.to_string())?;
     plot::draw(&options.out.join("swap.svg"), results, contenders)
+}
+
+/// What a comparison with the kernel in memory cgroups begins with. While the disk's value is kept,
+/// every contender finds the same settings of it.
+fn beside_the_kernel(dir: &Path) -> Result<(Programs, Disk), String> {
+    if let Some(why) = Cgroup::refusal() {
+        return Err(format!("nothing to compare with: {why}"));
+    }
+    let programs = Programs::build()?;
+    let disk = Disk::under(dir)?;
+    println!("{}", disk.settle());
+    Ok((programs, disk))
+}
+
+/// The middle one, of an even number the upper of two; not a number if there is none.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// A command's output, or why there is none.

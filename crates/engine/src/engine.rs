@@ -115,6 +115,15 @@ pub(crate) fn die(text: &str) -> ! {
     home::kill_program()
 }
 
+/// A lock, unless somebody has it.
+fn unless_taken<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
 impl Engine {
     /// Makes the engine and starts the pager: a process that shares this one's memory, or
     /// a thread where that is not possible. Each of its threads calls `thread_starts`
@@ -245,11 +254,7 @@ impl Engine {
 
     /// The same, unless somebody has it.
     pub(crate) fn try_lock_core(&self) -> Option<MutexGuard<'_, Core>> {
-        match self.core.try_lock() {
-            Ok(core) => Some(core),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        unless_taken(&self.core)
     }
 
     pub(crate) fn lock_address_space(&self) -> AddressSpaceLock<'_> {
@@ -259,11 +264,7 @@ impl Engine {
     /// The same as [`Self::address_space`], unless somebody has it.
     pub(crate) fn try_address_space(&self) -> Option<AddressSpace<'_>> {
         let blocked = Blocked::all();
-        let lock = match self.address_space.try_lock() {
-            Ok(lock) => lock,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
+        let lock = unless_taken(&self.address_space)?;
         Some(AddressSpace { engine: self, _lock: lock, _blocked: blocked })
     }
 

@@ -1,6 +1,7 @@
 #![expect(unsafe_code, reason = "mappings, and the PAGEMAP_SCAN ioctl")]
 //! Mappings and what is resident of them.
 
+use crate::views::Rights;
 use core::ffi::c_void;
 use core::ops::Deref;
 use core::ptr;
@@ -148,15 +149,6 @@ pub fn populate_write(addr: usize, len: usize) -> Result<(), Errno> {
     advise(addr, len, Advice::LinuxPopulateWrite)
 }
 
-/// What the program may do with memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
-    /// Read it.
-    Read,
-    /// Read and write it.
-    ReadWrite,
-}
-
 /// Puts anonymous memory of which nothing is there in the place of what is at `addr`.
 ///
 /// # Errors
@@ -164,14 +156,10 @@ pub enum Use {
 ///
 /// # Safety
 /// Nobody needs what is there, nor touches it before it is registered with a userfaultfd.
-pub unsafe fn put_memory(addr: usize, len: usize, allowed: Use) -> Result<(), Errno> {
+pub unsafe fn put_memory(addr: usize, len: usize, rights: Rights) -> Result<(), Errno> {
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
-    let rights = match allowed {
-        Use::Read => ProtFlags::READ,
-        Use::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
-    };
     // SAFETY: the caller's contract.
-    unsafe { rustix::mm::mmap_anonymous(addr as *mut c_void, len, rights, flags).map(drop) }
+    unsafe { rustix::mm::mmap_anonymous(addr as *mut c_void, len, rights.prot(), flags).map(drop) }
 }
 
 /// Moves a mapping, as it is, to the place of whatever is at `to`: every thread finds there what was, or

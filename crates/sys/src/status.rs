@@ -528,6 +528,12 @@ impl StatusPage {
 }
 
 impl Record {
+    /// A map of so many bytes of a file is left to the kernel, for a reason of [`kept`].
+    pub fn keep_file(&self, bytes: u64, reason: u64) {
+        self.kept_file_bytes.fetch_add(bytes, Relaxed);
+        self.kept_file_reasons.fetch_or(reason, Relaxed);
+    }
+
     /// Counts a fault at `code`, in place of whatever was seen least where the table is full
     /// (Metwally, Agrawal and El Abbadi, "Efficient computation of frequent and top-k
     /// elements in data streams", 2005). Only the one writer may call this.

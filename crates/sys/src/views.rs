@@ -9,7 +9,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-/// What a mapping of shared memory may be used for.
+/// What a mapping may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rights {
     /// Reading only.
@@ -19,7 +19,7 @@ pub enum Rights {
 }
 
 impl Rights {
-    fn prot(self) -> ProtFlags {
+    pub(crate) fn prot(self) -> ProtFlags {
         match self {
             Self::Read => ProtFlags::READ,
             Self::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
@@ -249,7 +249,7 @@ pub fn reserve(len: usize) -> Result<usize, Errno> {
 /// It is the caller's, and nobody uses it.
 pub unsafe fn release(addr: usize, len: usize) {
     // SAFETY: the caller's contract.
-    let _ = unsafe { rustix::mm::munmap(at(addr), len) };
+    let _ = unsafe { maps::unmap(addr, len) };
 }
 
 impl AsFd for ViewedMemory {

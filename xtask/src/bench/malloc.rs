@@ -5,6 +5,7 @@ mod overcommit;
 use super::contender::Programs;
 use super::host::{Cgroup, Swap};
 use super::output;
+use super::results::middle;
 use clap::Args;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -75,6 +76,15 @@ impl Allocator {
             programs.under_outcore(8 << 10)
         } else {
             self.preloaded(programs.native())
+        }
+    }
+
+    /// The workload with this malloc, which Outcore pages in so many MiB of RAM.
+    fn paged(self, programs: &Programs, ram: usize) -> Command {
+        match self.library() {
+            // Before Outcore's library, so that its malloc is the one in use.
+            Some((file, _)) => programs.under_outcore_after(ram, file),
+            None => programs.under_outcore(ram),
         }
     }
 
@@ -156,11 +166,7 @@ fn cold(programs: &Programs, options: &Options, allocators: &[Allocator]) -> Res
     println!("|----------|--------------|--------------------:|----------------:|-----------------:|-----:|");
     for allocator in allocators {
         if *allocator != Allocator::Glibc {
-            let mut command = programs.under_outcore(options.ram);
-            if let Some((file, _)) = allocator.library() {
-                // Before Outcore's library, so that its malloc is the one in use.
-                command = programs.under_outcore_after(options.ram, file);
-            }
+            let mut command = allocator.paged(programs, options.ram);
             cold_row(*allocator, "Outcore", command.args(["cold", "--mib", &mib]))?;
         }
         if *allocator == Allocator::Outcore {
@@ -223,8 +229,8 @@ fn number(row: &Value, name: &str) -> Result<f64, String> {
     row[name].as_f64().ok_or_else(|| format!("no {name} in {row}"))
 }
 
+/// Nothing is known of what never finished.
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+    middle(values).unwrap_or(f64::INFINITY)
 }

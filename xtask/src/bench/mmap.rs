@@ -2,15 +2,13 @@
 //! kernel, both in a memory cgroup of one size, with the same hints.
 
 use super::contender::Programs;
-use super::host::{Cgroup, Disk};
-use super::output;
+use super::host::{Cgroup, OWN};
+use super::{beside_the_kernel, median, output};
 use clap::Args;
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
 
-/// What the program has besides the file, in MiB: the cgroup is larger by it.
-const OWN: usize = 32;
 const USES: [&str; 6] = ["read", "write", "random", "lookup", "sort", "bfs"];
 
 #[derive(Args)]
@@ -33,12 +31,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn mmap(options: &Options) -> Result<(), String> {
-    if let Some(why) = Cgroup::refusal() {
-        return Err(format!("nothing to compare with: {why}"));
-    }
-    let programs = Programs::build()?;
-    let disk = Disk::under(&options.dir)?;
-    println!("{}", disk.settle());
+    let (programs, _disk) = beside_the_kernel(&options.dir)?;
     let file = options.dir.join(format!("outcore-bench-mmap-{}", std::process::id()));
     let wanted =
         |name: &str| options.only.as_ref().is_none_or(|only| only.split(',').any(|part| part == name));
@@ -84,9 +77,4 @@ fn measure(options: &Options, programs: &Programs, file: &PathBuf, name: &str) -
         shown.join(" ")
     );
     Ok(())
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -165,7 +165,8 @@ impl Results {
     }
 }
 
-fn middle(sorted: &[f64]) -> Option<f64> {
+/// The median; none of nothing.
+pub(super) fn middle(sorted: &[f64]) -> Option<f64> {
     let upper = *sorted.get(sorted.len() / 2)?;
     if sorted.len() % 2 == 1 { Some(upper) } else { Some((sorted[sorted.len() / 2 - 1] + upper) / 2.0) }
 }

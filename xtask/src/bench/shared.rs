@@ -2,15 +2,13 @@
 //! shared memory of the kernel's with a swap file, all in a memory cgroup of one size.
 
 use super::contender::Programs;
-use super::host::{Cgroup, Disk, Swap};
-use super::output;
+use super::host::{Cgroup, OWN, Swap};
+use super::{beside_the_kernel, median, output};
 use clap::Args;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// What the processes have besides the data, in MiB: the cgroup is larger by it.
-const OWN: usize = 32;
 const PHASES: [&str; 3] = ["fill", "read", "random"];
 const KINDS: [&str; 3] = ["arena", "heap", "kernel"];
 /// Of the bytes of a page, in MB.
@@ -39,12 +37,7 @@ pub(crate) struct Options {
 type Rates = BTreeMap<(&'static str, &'static str), Vec<f64>>;
 
 pub(crate) fn shared(options: &Options) -> Result<(), String> {
-    if let Some(why) = Cgroup::refusal() {
-        return Err(format!("nothing to compare with: {why}"));
-    }
-    let programs = Programs::build()?;
-    let disk = Disk::under(&options.dir)?;
-    println!("{}", disk.settle());
+    let (programs, _disk) = beside_the_kernel(&options.dir)?;
     let mut rates = Rates::new();
     for round in 1..=options.rounds {
         eprintln!("round {round} of {}", options.rounds);
@@ -61,8 +54,9 @@ pub(crate) fn shared(options: &Options) -> Result<(), String> {
     );
     for phase in PHASES {
         let [arena, heap, kernel] = KINDS.map(|kind| rates.get(&(kind, phase)).cloned().unwrap_or_default());
-        let ratio =
-            |other: &[f64]| median(arena.iter().zip(other).map(|(ours, theirs)| ours / theirs).collect());
+        let ratio = |other: &[f64]| {
+            median(&mut arena.iter().zip(other).map(|(ours, theirs)| ours / theirs).collect::<Vec<_>>())
+        };
         println!(
             "| {phase:6} | {:>22} | {:>13} | {:>23} | {:>11.2}x | {:>13.2}x |",
             shown(phase, &arena),
@@ -77,7 +71,7 @@ pub(crate) fn shared(options: &Options) -> Result<(), String> {
 
 /// A rate in the unit that its phase is known by.
 fn shown(phase: &str, rates: &[f64]) -> String {
-    let rate = median(rates.to_vec());
+    let rate = median(&mut rates.to_vec());
     if phase == "random" {
         format!("{:.1} µs a page", 1e6 / rate)
     } else {
@@ -114,9 +108,4 @@ fn measure(
         rates.entry((kind, phase)).or_default().push(rate);
     }
     Ok(())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -2,8 +2,8 @@
 //! memory cgroup of that size.
 
 use super::contender::Programs;
-use super::host::{Cgroup, Disk, Swap};
-use super::output;
+use super::host::{Cgroup, Swap};
+use super::{beside_the_kernel, median, output};
 use clap::Args;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -51,12 +51,7 @@ struct Job {
 }
 
 pub(crate) fn tree(options: &Options) -> Result<(), String> {
-    if let Some(why) = Cgroup::refusal() {
-        return Err(format!("nothing to compare with: {why}"));
-    }
-    let programs = Programs::build()?;
-    let disk = Disk::under(&options.dir)?;
-    println!("{}", disk.settle());
+    let (programs, _disk) = beside_the_kernel(&options.dir)?;
     let dir = options.dir.join(format!("outcore-bench-tree-{}", std::process::id()));
     fs::create_dir(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     let done = jobs(options, &programs, &dir).and_then(|jobs| measure(options, &programs, &jobs));
@@ -224,9 +219,4 @@ fn one(options: &Options, programs: &Programs) -> Result<(), String> {
         hot["seconds"].as_f64().map_or("more than 4 s".to_owned(), |seconds| format!("{seconds:.2} s"))
     );
     Ok(())
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -37,9 +37,10 @@ use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use sys::lease::{self, End};
-use sys::maps::{self, Use};
+use sys::maps;
 use sys::status::kept;
 use sys::uffd::{Register, Uffd};
+use sys::views::Rights;
 use trace::Kept as Stays;
 
 /// Maps that are leased at once: each takes two descriptors of the pager's.
@@ -199,10 +200,7 @@ impl Live {
             let paged = taken.unwrap_or(0);
             record.paged_file_bytes.fetch_add(paged, Relaxed);
             // What lies past the end of a file is nothing.
-            taken.err().into_iter().for_each(|reason| {
-                record.kept_file_bytes.fetch_add(bytes, Relaxed);
-                record.kept_file_reasons.fetch_or(reason, Relaxed);
-            });
+            taken.err().into_iter().for_each(|reason| record.keep_file(bytes, reason));
         }
         taken.map(drop).map_err(|_| Errno::NOTSUP)
     }
@@ -240,7 +238,7 @@ impl Live {
             Some(leases) => leases.numbers.take(pages).ok_or(kept::LIMIT)?,
             None => return Err(kept::MACHINE),
         };
-        if let Err(error) = self.take_place(range, map.allowed) {
+        if let Err(error) = self.take_place(range, map.rights) {
             self.files.leases.iter_mut().for_each(|leases| leases.numbers.give_back(number, pages));
             debug_assert!(error != Errno::INVAL, "what is put there can be registered");
             return Err(kept::LIMIT);
@@ -282,12 +280,12 @@ impl Live {
     }
 
     /// Puts memory that is served here in the place of a map.
-    fn take_place(&self, range: PageRange, allowed: Use) -> Result<(), Errno> {
+    fn take_place(&self, range: PageRange, rights: Rights) -> Result<(), Errno> {
         let Some(leases) = &self.files.leases else { return Err(Errno::NOTSUP) };
         let (addr, len) = (addr_of(range.start), range.count as usize * PAGE);
         // SAFETY: the program's thread that has made the map waits, and nobody else knows of it. It puts the
         // spare map there if this fails.
-        unsafe { maps::put_memory(addr, len, allowed)? };
+        unsafe { maps::put_memory(addr, len, rights)? };
         maps::dont_fork(addr, len)?;
         maps::no_huge_pages(addr, len)?;
         // SAFETY: as above; its faults are served from now on.

@@ -3,7 +3,7 @@
 
 use crate::PAGE;
 use crate::advise::Usage;
-use crate::core::{Request, addr_of, pages_of};
+use crate::core::{addr_of, pages_of};
 use crate::files::desk::{Staffed, Supply};
 use crate::files::directory::{Mapped, Object, Piece, Supplied};
 use crate::files::error::MapError;
@@ -190,10 +190,7 @@ impl Instance {
     }
 
     pub(crate) fn ask_about_files(&self, request: FileRequest) -> Result<(), Errno> {
-        let space = self.address_space();
-        space.ask(Request::File(request));
-        let answer = self.lock_core().file_answer.take();
-        answer.unwrap_or(Ok(()))
+        self.address_space().ask_about_files(request)
     }
 
     /// Has the pager thread get descriptors and make them homes.

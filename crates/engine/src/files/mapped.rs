@@ -8,8 +8,8 @@ use core::sync::atomic::Ordering;
 use pager::Pattern;
 use rustix::io::Errno;
 use sys::lease;
-use sys::maps::Use;
 use sys::status::kept;
+use sys::views::Rights;
 
 /// A map that the program has just made, for reading, or private.
 #[derive(Clone, Copy, Debug)]
@@ -55,10 +55,7 @@ impl Engine {
 
     /// A map of so many bytes is left to the kernel, for a reason of [`kept`].
     pub fn keep_file(&self, bytes: u64, reason: u64) {
-        if let Some(record) = self.voice.record() {
-            record.kept_file_bytes.fetch_add(bytes, Ordering::Relaxed);
-            record.kept_file_reasons.fetch_or(reason, Ordering::Relaxed);
-        }
+        self.voice.record().into_iter().for_each(|record| record.keep_file(bytes, reason));
     }
 }
 
@@ -71,8 +68,8 @@ impl AddressSpace<'_> {
         let ProgramMap { addr, spare, len, offset, descriptor, file, is_writable } = *map;
         let pages = pages_of(addr, len);
         let thread = lease::this_thread();
-        let allowed = if is_writable { Use::ReadWrite } else { Use::Read };
-        let new = NewLease { thread, descriptor, file, pages, offset, spare, allowed };
+        let rights = if is_writable { Rights::ReadWrite } else { Rights::Read };
+        let new = NewLease { thread, descriptor, file, pages, offset, spare, rights };
         self.ask_about_files(FileRequest::Lease(new))
     }
 
@@ -102,7 +99,8 @@ impl AddressSpace<'_> {
         debug_assert_eq!(told, Ok(()));
     }
 
-    fn ask_about_files(&self, request: FileRequest) -> Result<(), Errno> {
+    /// Has the pager thread see to files; what it says.
+    pub(crate) fn ask_about_files(&self, request: FileRequest) -> Result<(), Errno> {
         self.ask(Request::File(request));
         let answer = self.engine().lock_core().file_answer.take();
         answer.unwrap_or(Ok(()))

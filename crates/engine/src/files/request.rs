@@ -4,7 +4,7 @@ use crate::files::desk::{Desk, Staffed};
 use crate::files::ticket::Ticket;
 use pager::{PageRange, Pattern, Sharing, SlotNo};
 use std::sync::Arc;
-use sys::maps::Use;
+use sys::views::Rights;
 
 /// A part of a file that pages are at home in. Its descriptors come by the link, if it has any.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ pub(crate) struct NewLease {
     /// Where the same is mapped once more.
     pub(crate) spare: usize,
     /// What the program may do with it.
-    pub(crate) allowed: Use,
+    pub(crate) rights: Rights,
 }
 
 /// See the variants.

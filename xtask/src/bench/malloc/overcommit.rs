@@ -63,7 +63,7 @@ pub(super) fn measure(
         "-------------------:|".repeat(heads.len())
     );
     for ((sizes, pattern), samples) in lines().zip(&mut table) {
-        let medians: Vec<f64> = samples.iter_mut().map(|samples| median_of(&mut samples.micros)).collect();
+        let medians: Vec<f64> = samples.iter_mut().map(|samples| median(&mut samples.micros)).collect();
         let fastest = medians.iter().copied().fold(f64::INFINITY, f64::min);
         let cells: Vec<String> =
             medians.iter().zip(samples).map(|(micros, samples)| cell(*micros, &mut samples.ins)).collect();
@@ -82,14 +82,9 @@ fn head(allocator: Allocator) -> String {
     if allocator == Allocator::Outcore { "Outcore".into() } else { format!("{}, {pager}", allocator.name()) }
 }
 
-/// Nothing is known of what never finished.
-fn median_of(values: &mut [f64]) -> f64 {
-    if values.is_empty() { f64::INFINITY } else { median(values) }
-}
-
 fn cell(micros: f64, ins: &mut [f64]) -> String {
     if micros.is_finite() {
-        format!("{:>18}", format!("{micros:.1}; {:.2}", median_of(ins)))
+        format!("{:>18}", format!("{micros:.1}; {:.2}", median(ins)))
     } else {
         format!("{:>18}", "did not finish")
     }
@@ -109,11 +104,9 @@ fn run(
     let group = (!under_outcore).then(|| Cgroup::new(options.ram)).transpose()?;
     let mut result = Err("never tried".into());
     for _ in 0..TRIES {
-        let mut command = match (&group, allocator.library()) {
-            (Some(group), _) => allocator.preloaded(group.command(programs.workload())),
-            // Before Outcore's library, so that its malloc is the one in use.
-            (None, Some((file, _))) => programs.under_outcore_after(options.ram, file),
-            (None, None) => programs.under_outcore(options.ram),
+        let mut command = match &group {
+            Some(group) => allocator.preloaded(group.command(programs.workload())),
+            None => allocator.paged(programs, options.ram),
         };
         arguments(&mut command);
         result = output(&mut command);
