@@ -58,6 +58,8 @@ struct Bin {
 #[derive(Debug)]
 pub struct ThreadCache {
     bins: [Bin; CLASSES],
+    /// Every bin is empty and without places.
+    closed: bool,
     slots: [usize; SLOTS],
 }
 
@@ -140,10 +142,15 @@ impl ThreadCache {
 
     /// Bytes of the objects that are kept.
     pub fn kept_bytes(&self) -> usize {
+        // Asked at every call of who frees all there is.
+        if self.closed {
+            return 0;
+        }
         (0..CLASSES).map(|class| self.kept(class).len() * class_size(class)).sum()
     }
 
     fn grow(&mut self, class: usize) {
+        self.closed = false;
         let bin = &mut self.bins[class];
         let places = (2 * (bin.end - bin.bottom)).clamp(2, most(class) as u16);
         bin.end = bin.bottom + places;
@@ -187,5 +194,11 @@ impl ThreadCache {
             debug_assert_eq!(bin.top, bin.bottom);
             bin.end = bin.bottom;
         }
+        self.closed = true;
+    }
+
+    /// Whether it has been closed, and not filled since.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
     }
 }

@@ -16,7 +16,8 @@ pub(crate) struct Dirty {
     turnover: Turnover,
     /// Bytes that are promised and that nothing needs.
     spare: usize,
-    /// Objects that are spans of their own, and their bytes.
+    /// Objects that are spans of their own, and their bytes; with those in quick lists, and what
+    /// is promised there.
     pub(crate) large_objects: usize,
     pub(crate) large_bytes: usize,
     runs: FreeRuns,
@@ -41,13 +42,14 @@ impl Dirty {
 
     /// Units for a large object of `len` bytes, which is counted, if there are such and
     /// a promise to spare: all that it takes, where memory is freed and asked for in turn.
-    pub(crate) fn take_large(&mut self, len: usize, units: usize) -> Option<usize> {
+    /// And how many units are turned over.
+    pub(crate) fn take_large(&mut self, len: usize, units: usize) -> Option<(usize, usize)> {
         let spare = self.spare.checked_sub(len)?;
         let first = self.take(units)?;
         self.turnover.allocates(units);
         self.spare = spare;
         self.count_large(len);
-        Some(first)
+        Some((first, self.turned_over()))
     }
 
     /// Takes a promise back of which up to `most` bytes may be spare; how many are to be
@@ -151,7 +153,7 @@ mod tests {
         assert_eq!((dirty.take_large(1, 1), dirty.return_promise(60, 100)), (None, 0));
         dirty.keep(7, 8);
         assert_eq!((dirty.take_large(20, 9), dirty.take_large(61, 8)), (None, None));
-        assert_eq!((dirty.take_large(20, 3), dirty.units(), dirty.large_objects), (Some(7), 5, 1));
+        assert_eq!((dirty.take_large(20, 3), dirty.units(), dirty.large_objects), (Some((7, 0)), 5, 1));
         // 40 are left; 70 more are too many, and half of the most stay.
         assert_eq!(dirty.return_promise(70, 100), 60);
         assert_eq!(dirty.return_promise(500, 0), 550);

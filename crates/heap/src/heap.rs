@@ -6,6 +6,7 @@ use crate::class::{CLASSES, GEOMETRY, LARGEST_SMALL, QUANTUM, UNIT, aligned_clas
 use crate::dirty::Dirty;
 use crate::extents::Extents;
 use crate::locked::Locked;
+use crate::quick::QuickLists;
 use crate::shelves::Shelves;
 use crate::source::PageSource;
 use crate::span::{Entry, Kind, LARGE_METADATA, SpanRef};
@@ -86,6 +87,7 @@ pub struct Heap<S> {
     start: Locked<()>,
     pub(crate) extents: Locked<Extents>,
     pub(crate) dirty: Locked<Dirty>,
+    pub(crate) quick: QuickLists,
     pub(crate) classes: [Locked<Shelves>; CLASSES],
     /// Of objects that have classes, and of their spans. Large ones are counted in `dirty`.
     pub(crate) in_use: AtomicUsize,
@@ -113,6 +115,7 @@ impl<S: PageSource> Heap<S> {
             start: Locked::new(()),
             extents: Locked::new(Extents::none()),
             dirty: Locked::new(Dirty::new()),
+            quick: QuickLists::new(),
             classes: [const { Locked::new(Shelves::new()) }; CLASSES],
             in_use: AtomicUsize::new(0),
             spans: AtomicUsize::new(0),
@@ -276,16 +279,19 @@ impl<S: PageSource> Heap<S> {
     pub(crate) fn keep_by<R>(&self, keep: impl FnOnce(&mut Dirty) -> R) -> R {
         let scarce = self.source.is_scarce();
         let in_use = self.in_use.load(Ordering::Relaxed);
-        let (result, most, mut excess) = self.dirty.with(|dirty| {
+        let (result, most, mut excess, turned_over) = self.dirty.with(|dirty| {
             let result = keep(dirty);
             let in_use = in_use + dirty.large_bytes;
             let more = if scarce { 0 } else { in_use / KEPT_PART / UNIT + dirty.turned_over() };
             let most = KEPT_BYTES / UNIT + more;
-            (result, most, dirty.take_excess(most))
+            (result, most, dirty.take_excess(most), dirty.turned_over())
         });
         while let Some((first, units)) = excess {
             self.discard(first, units);
             excess = self.dirty.with(|dirty| dirty.take_excess(most));
+        }
+        if (scarce || turned_over == 0) && self.quick.close() {
+            self.end_all_quick();
         }
         result
     }
@@ -298,11 +304,12 @@ impl<S: PageSource> Heap<S> {
     /// Drops the pages of free units, and renounces what is promised and not needed;
     /// whether there was any.
     pub(crate) fn cool(&self) -> bool {
+        let kept = self.end_all_quick();
         let spare = self.dirty.with(|dirty| dirty.return_promise(0, 0));
         if spare > 0 {
             self.source.renounce(spare);
         }
-        let mut dropped = spare > 0;
+        let mut dropped = kept || spare > 0;
         while let Some((first, units)) = self.dirty.with(|dirty| dirty.take_excess(0)) {
             self.discard(first, units);
             dropped = true;
@@ -392,7 +399,11 @@ impl<S: PageSource> Heap<S> {
         let span = self.span_of(addr).ok()?;
         match &span.kind {
             Kind::Small(_) => None,
-            Kind::Large(large) => (addr == span.start).then(|| large.len.load(Ordering::Relaxed)),
+            Kind::Large(large) => {
+                let len = large.len.load(Ordering::Relaxed);
+                // Kept whole, it is no object.
+                (addr == span.start && len > 0).then_some(len)
+            }
         }
     }
 
@@ -522,14 +533,18 @@ impl<S: PageSource> Heap<S> {
 
     /// How large it is now.
     pub fn stats(&self) -> HeapStats {
-        let (large_objects, large_bytes, kept_units) =
+        let (objects, bytes, units) =
             self.dirty.with(|dirty| (dirty.large_objects, dirty.large_bytes, dirty.units()));
+        // Others change these meanwhile.
+        let (quick_objects, quick_units) = self.quick.count();
+        let large_objects = objects.saturating_sub(quick_objects);
+        let large_bytes = bytes.saturating_sub(self.quick.promised());
         HeapStats {
             in_use_bytes: self.in_use.load(Ordering::Relaxed) + large_bytes,
             spans: self.spans.load(Ordering::Relaxed) + large_objects,
             span_bytes: self.span_bytes.load(Ordering::Relaxed) + large_bytes,
             metadata_bytes: self.metadata.load(Ordering::Relaxed) + large_objects * LARGE_METADATA,
-            kept_bytes: kept_units * UNIT,
+            kept_bytes: (units + quick_units) * UNIT,
             large_objects,
             large_bytes,
         }

@@ -18,12 +18,20 @@ const SLACK: usize = 8;
 /// is copied in the time that the kernel takes.
 const RELOCATED: usize = 512 << 10;
 
-/// The length of a large object, and the units of its span.
-fn extent_of(span: SpanRef) -> (usize, usize) {
+/// So many units that are turned over open the quick lists.
+const OPENS: usize = (6 << 20) / UNIT;
+
+fn large(span: &Span) -> &Large {
     match &span.kind {
-        Kind::Large(large) => (large.len.load(Relaxed), large.units.load(Relaxed)),
+        Kind::Large(large) => large,
         Kind::Small(_) => unreachable!("only large objects are asked for their length"),
     }
+}
+
+/// The length of a large object, and the units of its span.
+fn extent_of(span: SpanRef) -> (usize, usize) {
+    let large = large(&span);
+    (large.len.load(Relaxed), large.units.load(Relaxed))
 }
 
 impl<S: PageSource> Heap<S> {
@@ -47,11 +55,21 @@ impl<S: PageSource> Heap<S> {
     }
 
     fn place(&self, len: usize, units: usize, align: usize, contents: Contents) -> Option<SpanRef> {
-        let kept = (contents == Contents::Any && align == 1)
-            .then(|| self.dirty.with(|dirty| dirty.take_large(len, units)))
-            .flatten();
+        let any = contents == Contents::Any && align == 1;
+        if any
+            && units == len.div_ceil(UNIT)
+            && let Some(span) = self.take_quick(len, units)
+        {
+            return Some(span);
+        }
+        let kept = any.then(|| self.dirty.with(|dirty| dirty.take_large(len, units))).flatten();
         let start = match kept {
-            Some(first) => first * UNIT,
+            Some((first, turned_over)) => {
+                if turned_over >= OPENS {
+                    self.quick.open();
+                }
+                first * UNIT
+            }
             None => {
                 let start = self.carve(units, align, len, contents)?;
                 self.dirty.with(|dirty| dirty.count_large(len));
@@ -60,6 +78,57 @@ impl<S: PageSource> Heap<S> {
         };
         let large = Large { len: AtomicUsize::new(len), units: AtomicUsize::new(units) };
         Some(self.enter(start, Kind::Large(large), 1))
+    }
+
+    /// An object of so many units that was kept whole.
+    fn take_quick(&self, len: usize, units: usize) -> Option<SpanRef> {
+        let first = self.quick.take(units)?;
+        let span = self.span_of(first * UNIT).expect("kept objects are entered");
+        if !self.quick.take_promise(units, len) {
+            // Those before were longer. It stays promised, so that this soon happens no more.
+            if !self.source.promise(len) {
+                self.end_quick(span, units);
+                return None;
+            }
+            self.dirty.with(|dirty| dirty.large_bytes += len);
+        }
+        large(&span).len.store(len, Relaxed);
+        Some(span)
+    }
+
+    /// Keeps a large object whole that nobody uses, if such are asked for.
+    fn give_quick(&self, span: SpanRef, len: usize, units: usize) -> bool {
+        let asked_for = self.quick.is_open() && units == len.div_ceil(UNIT);
+        asked_for
+            && !self.source.is_scarce()
+            && self.source.spare() > 0
+            && self.quick.give(units, span.start / UNIT, len)
+    }
+
+    /// Ends an object that was kept whole. Its promise is the lists'.
+    fn end_quick(&self, span: SpanRef, units: usize) {
+        let start = span.start;
+        self.untell(span, 1);
+        self.end_span(span);
+        self.dirty.with(|dirty| dirty.large_objects -= 1);
+        self.uncarve_used(start, units);
+    }
+
+    /// Ends the objects that are kept whole; whether there were any.
+    pub(crate) fn end_all_quick(&self) -> bool {
+        let mut any = false;
+        while let Some((units, first)) = self.quick.take_any() {
+            self.end_quick(self.span_of(first * UNIT).expect("kept objects are entered"), units);
+            any = true;
+        }
+        let promised = self.quick.take_promises();
+        self.give_promise_back(|spare| {
+            self.dirty.with(|dirty| {
+                dirty.large_bytes -= promised;
+                dirty.return_promise(promised, spare)
+            })
+        });
+        any
     }
 
     /// Renounces what `change` says, which is told how much of a promise may be spare.
@@ -74,10 +143,15 @@ impl<S: PageSource> Heap<S> {
         if addr != span.start {
             return Err(FreeError::NotAnObject);
         }
-        if !self.untell(span, 1) {
+        let object = large(&span);
+        let (len, units) = (object.len.swap(0, Relaxed), object.units.load(Relaxed));
+        if len == 0 {
             return Err(FreeError::AlreadyFree(addr));
         }
-        let (len, units) = extent_of(span);
+        if self.give_quick(span, len, units) {
+            return Ok(());
+        }
+        self.untell(span, 1);
         let used = len.div_ceil(UNIT);
         self.give_promise_back(|spare| {
             self.keep_by(|dirty| {

@@ -14,21 +14,24 @@
 //! 2. an empty bin is filled, under the class's lock, from the fullest span with room,
 //!    lowest address first, so that sparse spans get the chance to empty;
 //! 3. without such a span one is taken from the extents, under their lock;
-//! 4. larger: a span of its own. Its units, and a small span's, are such as were freed a
-//!    moment ago and still have their pages, or else come from the extents.
+//! 4. up to 1 MiB: while large objects are freed and asked for in turn, one that was freed, from
+//!    the quick list of its length in units, no lock;
+//! 5. larger, or none there: a span of its own. Its units, and a small span's, are such as were
+//!    freed a moment ago and still have their pages, or else come from the extents.
 //!
 //! **Invariant: what is in the extents reads as zeros.** Everything is discarded before
 //! it returns there, so large zeroed allocations clear nothing.
 //!
 //! **Invariant: what is free and kept is bounded**: 5.5 MiB of units with their pages, besides
-//! while memory is not scarce half as much as is in use and up to 12 MiB that were lately freed and
-//! asked for again in turn; 512 KiB of empty spans; 128 objects
+//! while memory is not scarce half as much as is in use, up to 12 MiB that were lately freed and
+//! asked for again in turn, and 13 MiB in quick lists while there are such; 512 KiB of empty spans; 128 objects
 //! of a class in a thread's cache, and of large ones at most 128 KiB or eight. Where most
 //! of the memory held is free, caches are emptied, as they hold back whole spans.
 //!
 //! Lock order: the start lock, then one class, then the units that keep their pages, then
 //! the extents.
-//! Only [`Heap::lock_for_fork`] holds more than one class, or the last two together.
+//! Only [`Heap::lock_for_fork`] holds more than one class, or the last two together. Quick lists
+//! are atomics: a fork finds an object in its list, or in use by the thread that takes it.
 
 mod anonymous;
 mod bitmap;
@@ -41,6 +44,7 @@ mod free_runs;
 mod heap;
 mod large;
 mod locked;
+mod quick;
 mod shelves;
 mod small;
 mod source;

@@ -116,8 +116,11 @@ impl<S: PageSource> Heap<S> {
             return Err(FreeError::AlreadyFree(addr));
         }
         if self.is_sparse(cache) {
-            let flushed = self.flush(cache);
-            cache.close();
+            let mut flushed = Ok(());
+            if !cache.is_closed() {
+                flushed = self.flush(cache);
+                cache.close();
+            }
             return flushed.and(self.give_back(class, &[addr]));
         }
         let result = cache.make_room(class, |older| self.give_back(class, older));

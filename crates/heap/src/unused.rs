@@ -25,7 +25,7 @@ impl<S: PageSource> Heap<S> {
         if entry == Entry::NONE {
             return self.is_free_unit(page / UNIT);
         }
-        let Some(class) = self.classes.get(entry.class()) else { return false };
+        let Some(class) = self.classes.get(entry.class()) else { return self.quick.has(page / UNIT) };
         class.try_with(|_| {
             // Under the class's lock its spans stay in the table, and whole.
             let entry_now = self.entry(page);
@@ -43,6 +43,7 @@ impl<S: PageSource> Heap<S> {
     fn is_free_unit(&self, unit: usize) -> bool {
         self.dirty.try_with(|dirty| dirty.has(unit)) == Some(true)
             || self.extents.try_with(|extents| extents.has(unit)) == Some(true)
+            || self.quick.has(unit)
     }
 }
 

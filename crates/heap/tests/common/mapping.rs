@@ -2,7 +2,7 @@
 
 use heap::PageSource;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 const ALIGN: usize = 2 << 20;
 
@@ -15,13 +15,16 @@ pub(crate) struct Mapping {
     pub(crate) base: AtomicUsize,
     /// Of these, what [`PageSource::extend`] makes usable; 0: all.
     pub(crate) usable: AtomicUsize,
+    /// Bytes of promises that the heap may hold on to.
+    pub(crate) spare: usize,
+    pub(crate) scarce: AtomicBool,
     /// Calls of [`PageSource::discard`].
     pub(crate) discards: AtomicUsize,
 }
 
 impl Mapping {
     pub(crate) fn new(len: usize) -> Self {
-        Self { len, most: AtomicUsize::new(usize::MAX), ..Self::default() }
+        Self { len, most: AtomicUsize::new(usize::MAX), spare: 8 << 20, ..Self::default() }
     }
 }
 
@@ -55,6 +58,14 @@ unsafe impl PageSource for Mapping {
 
     fn renounce(&self, bytes: usize) {
         assert!(self.promised.fetch_sub(bytes, Relaxed) >= bytes);
+    }
+
+    fn spare(&self) -> usize {
+        self.spare
+    }
+
+    fn is_scarce(&self) -> bool {
+        self.scarce.load(Relaxed)
     }
 
     fn discard(&self, addr: usize, len: usize) {
