@@ -414,6 +414,36 @@ fn waiting(token: &str) -> (Child, u32) {
     (child, pid)
 }
 
+/// Who pages a program that rests has nothing to do, and shows what the program has in the meantime.
+#[test]
+fn a_pager_rests_when_its_program_does() {
+    let (mut child, pid) = waiting("rests");
+    let own = json(&["stat", &pid.to_string(), "--json"])[0].clone();
+    let status = format!("/proc/{}/status", own["pager_pid"]);
+    let switches = || -> u64 {
+        let status = fs::read_to_string(&status).unwrap();
+        let counts = status.lines().filter_map(|line| line.split_once("ctxt_switches:"));
+        counts.map(|(_, count)| count.trim().parse::<u64>().unwrap()).sum()
+    };
+    let start = Instant::now();
+    // Three times as long as nothing has to happen before it does what can wait.
+    let look = || (switches(), std::thread::sleep(Duration::from_millis(300)), switches());
+    while let (before, (), after) = look()
+        && before != after
+    {
+        assert!(start.elapsed() < PATIENCE, "the pager never rests");
+    }
+    let own = json(&["stat", &pid.to_string(), "--json"])[0].clone();
+    for area in own["areas"].as_array().unwrap() {
+        let number = |name: &str| area[name].as_u64().unwrap();
+        let touched = number("resident") + number("parked") + number("swapped");
+        // The heap's addresses are a terabyte.
+        assert!(number("pages") <= 10 * touched, "{area}");
+    }
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+}
+
 #[test]
 fn stat_tells_of_processes_and_of_their_end() {
     let (mut child, pid) = waiting("seen");

@@ -380,7 +380,7 @@ fn turn(engine: &Engine, core: &mut Core, events: &mut EventBuffer, faults: &mut
     live.submit();
     // Otherwise the numbers are what they were.
     if acted || sampled || live.watch.is_drawing() {
-        live.publish(pager);
+        live.publish(pager, acted);
     }
     acted
 }
@@ -606,8 +606,8 @@ impl Live {
         progressed
     }
 
-    /// Writes the numbers for whoever watches.
-    fn publish(&mut self, pager: &Pager) {
+    /// Writes the numbers for whoever watches, which have `changed` or are a new sample only.
+    fn publish(&mut self, pager: &Pager, changed: bool) {
         let Some(record) = self.voice.record().filter(|_| self.watch.counted) else { return };
         let c = pager.counters();
         publish_budget(Some(record), self.tree.as_ref());
@@ -644,6 +644,6 @@ impl Live {
             cell.store(value, Relaxed);
         }
         record.peak_rss_bytes.fetch_max(self.limits.peak_rss_bytes, Relaxed);
-        self.publish_watch(pager);
+        self.publish_watch(pager, changed);
     }
 }

@@ -111,6 +111,8 @@ impl Wait {
             Some(SAMPLE_EVERY)
         } else if live.members.as_ref().is_some_and(Members::anybody_leaves) {
             Some(LOOK_AGAIN)
+        } else if live.watch.is_drawing() {
+            Some(Duration::ZERO)
         } else {
             self.is_quiet = true;
             (quiet_work || has_no_waker).then_some(QUIET)

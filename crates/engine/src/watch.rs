@@ -95,7 +95,7 @@ pub(crate) struct Watch {
 /// A map that is being drawn.
 #[derive(Debug, Default)]
 struct Draw {
-    /// The areas, in order; capacity is kept.
+    /// What is touched of the areas, from its first page to its last, in order; capacity is kept.
     areas: Vec<PageRange>,
     /// Where it has got to.
     area: usize,
@@ -103,6 +103,10 @@ struct Draw {
     cell: usize,
     pages_a_cell: u64,
     under_way: bool,
+    /// When it was begun.
+    begun: u64,
+    /// Whether something has changed since.
+    is_stale: bool,
     /// The page family that is drawn next, once the areas are.
     family: Option<u32>,
 }
@@ -410,7 +414,7 @@ fn place_of(thread: u32) -> Option<(u64, u64)> {
 
 impl Live {
     /// Writes the numbers that only people want.
-    pub(crate) fn publish_watch(&mut self, pager: &Pager) {
+    pub(crate) fn publish_watch(&mut self, pager: &Pager, changed: bool) {
         let Self { watch, voice, ops, knows, .. } = self;
         let Some(record) = voice.record() else { return };
         watch.stamp();
@@ -423,9 +427,12 @@ impl Live {
             (&record.frames, u64::from(pager.frame_limit())),
             (&record.transfers, transfers),
             (&record.peak_transfers, watch.note_transfers(transfers)),
-            (&record.updated_ns, now),
         ] {
             cell.store(value, Relaxed);
+        }
+        if changed {
+            record.updated_ns.store(now, Relaxed);
+            watch.draw.is_stale = true;
         }
         let looked_at = now.saturating_sub(record.watched.load(Relaxed)) < LOOKED;
         if watch.draw.under_way {
@@ -433,36 +440,28 @@ impl Live {
         } else if let Some(number) = watch.draw.family {
             watch.draw.family = families::draw(pager, knows, number, record);
             if watch.draw.family.is_none() {
-                record.drawn_ns.store(now, Relaxed);
+                record.drawn_ns.store(watch.draw.begun, Relaxed);
             }
         } else if looked_at && now.saturating_sub(record.drawn_ns.load(Relaxed)) >= DRAW_EVERY {
-            watch.draw.begin(pager, record);
+            watch.draw.begin(pager, record, now);
         }
     }
 
-    /// Nothing has happened for a while: draws the whole map, so that whoever looks later sees how it is.
+    /// Nothing has happened for a while: begins the map, so that whoever looks later sees how it is.
+    /// The turns that follow go on with it, and serve who comes meanwhile.
     pub(crate) fn draw_at_rest(&mut self, pager: &Pager) {
         self.watch.tick();
         self.watch.recorder.pass();
-        let Self { watch, voice, knows, .. } = self;
+        let Self { watch, voice, .. } = self;
         let Some(record) = voice.record() else { return };
-        if watch.draw.under_way || record.drawn_ns.load(Relaxed) < record.updated_ns.load(Relaxed) {
-            watch.draw.begin(pager, record);
-            while watch.draw.under_way {
-                watch.draw.go_on(pager, record);
-            }
-            while let Some(number) = watch.draw.family {
-                watch.draw.family = families::draw(pager, knows, number, record);
-            }
-            record.drawn_ns.store(watch.now, Relaxed);
+        if watch.draw.is_stale && !watch.is_drawing() {
+            watch.draw.begin(pager, record, watch.now);
         }
     }
 
     /// Whether the map that was drawn last is older than what it shows.
     pub(crate) fn map_is_stale(&self) -> bool {
-        self.voice
-            .record()
-            .is_some_and(|record| record.drawn_ns.load(Relaxed) < record.updated_ns.load(Relaxed))
+        self.watch.draw.is_stale
     }
 
     /// Parks sampled pages that were touched a while ago, so that it shows when they are touched again.
@@ -490,11 +489,13 @@ impl Live {
 }
 
 impl Draw {
-    fn begin(&mut self, pager: &Pager, record: &Record) {
+    fn begin(&mut self, pager: &Pager, record: &Record, now: u64) {
+        (self.begun, self.is_stale) = (now, false);
+        record.area_pages.store(pager.areas().map(|area| area.range.count).sum(), Relaxed);
         self.areas.clear();
-        self.areas.extend(pager.areas().map(|area| area.range));
+        // Of a heap's terabyte of addresses a small part is in use.
+        self.areas.extend(pager.areas().filter_map(|area| pager.extent(area.range)));
         let total: u64 = self.areas.iter().map(|range| range.count).sum();
-        record.area_pages.store(total, Relaxed);
         self.pages_a_cell = total.div_ceil(MAP_CELLS as u64).max(1);
         (self.area, self.page, self.cell) = (0, 0, 0);
         self.under_way = true;

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Faulty, PAGE, pattern};
+use common::{Faulty, PAGE, over, pattern};
 use handles::{Handle, MemoryStore, PinError, ReleaseError, Space, VirtualHeap};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::channel;
@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 fn heap(frames: usize, pages: usize) -> VirtualHeap {
-    VirtualHeap::new(frames * PAGE, pages * PAGE, MemoryStore::new()).expect("possible sizes")
+    over(MemoryStore::new(), frames, pages)
 }
 
 fn blocks(heap: &VirtualHeap, pages: &[usize]) -> Vec<Handle> {
@@ -310,7 +310,7 @@ fn a_check_tells_one_address_for_all_pages() {
 #[test]
 fn a_pin_that_fails_leaves_nothing_behind() {
     let store = Faulty::new();
-    let heap = VirtualHeap::new(4 * PAGE, 16 * PAGE, store.clone()).expect("possible sizes");
+    let heap = over(store.clone(), 4, 16);
     let all = blocks(&heap, &[3, 4]);
     store.fail_reads.store(true, SeqCst);
     for _ in 0..3 {

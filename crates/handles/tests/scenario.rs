@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Faulty, PAGE, Random, pattern};
+use common::{Faulty, PAGE, Random, over, pattern, sized};
 use handles::{AllocError, PolicyKind, Space, SwapFile, VirtualHeap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -18,7 +18,7 @@ fn policies() -> impl Iterator<Item = PolicyKind> {
 }
 
 fn small(policy: PolicyKind, store: Arc<Faulty>) -> VirtualHeap {
-    let builder = VirtualHeap::builder().physical(FRAMES * PAGE).virtual_size(PAGES * PAGE);
+    let builder = sized(FRAMES, PAGES);
     builder.policy(policy).store(store).build().expect("possible sizes")
 }
 
@@ -129,7 +129,7 @@ fn a_block_takes_the_lowest_free_pages_wherever_they_are() {
 #[test]
 fn the_swap_file_stays_within_the_virtual_size() {
     let store = Arc::new(SwapFile::unnamed().expect("a directory for temporary files"));
-    let heap = VirtualHeap::new(FRAMES * PAGE, PAGES * PAGE, store.clone()).expect("possible sizes");
+    let heap = over(store.clone(), FRAMES, PAGES);
     let mut random = Random::new(3);
     let mut blocks = Vec::new();
     for round in 0..2000 {

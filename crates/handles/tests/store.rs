@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Faulty, PAGE, pattern};
+use common::{Faulty, PAGE, over, pattern, sized};
 use handles::{
     AccessError, BuildError, Handle, MemoryStore, PinError, Store, StoreError, SwapFile, SwapFileError,
     VirtualHeap,
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// Six blocks of one page in two frames: the first four are in the store only.
 fn swapped(store: &Arc<Faulty>) -> (VirtualHeap, Vec<Handle>) {
-    let heap = VirtualHeap::new(2 * PAGE, 6 * PAGE, store.clone()).expect("possible sizes");
+    let heap = over(store.clone(), 2, 6);
     let block = |number| {
         let block = heap.alloc(PAGE).expect("room");
         heap.write(block, 0, &pattern(number, PAGE)).expect("a store that works");
@@ -115,7 +115,7 @@ fn a_write_that_fails_loses_nothing() {
 #[test]
 fn a_failure_in_the_middle_is_at_a_page() {
     let store = Faulty::new();
-    let heap = VirtualHeap::new(2 * PAGE, 6 * PAGE, store.clone()).expect("possible sizes");
+    let heap = over(store.clone(), 2, 6);
     let large = heap.alloc(4 * PAGE).expect("room");
     heap.write(large, 0, &pattern(1, 4 * PAGE)).expect("a store that works");
     heap.read(large, 0, &mut [0; 2 * PAGE]).expect("a store that works");
@@ -146,7 +146,7 @@ impl Store for Panicking {
 #[test]
 fn a_store_that_panics_has_failed_and_holds_nobody_up() {
     let store = Arc::new(Panicking(MemoryStore::new(), AtomicBool::new(false)));
-    let heap = VirtualHeap::new(PAGE, 2 * PAGE, store.clone()).expect("possible sizes");
+    let heap = over(store.clone(), 1, 2);
     let [one, two] = [1, 2].map(|byte: u8| {
         let block = heap.alloc(PAGE).expect("room");
         heap.write(block, 0, &[byte]).expect("a store that works");
@@ -168,7 +168,7 @@ fn a_store_that_panics_has_failed_and_holds_nobody_up() {
 fn a_named_swap_file_is_there_and_goes_with_the_heap() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("swap");
-    let build = || VirtualHeap::builder().physical(PAGE).virtual_size(4 * PAGE).swap_file(&path).build();
+    let build = || sized(1, 4).swap_file(&path).build();
     let heap = build().expect("the name is free");
     let blocks: Vec<_> = (0..4).map(|_| heap.alloc(PAGE).expect("room")).collect();
     for block in &blocks {
@@ -194,7 +194,7 @@ fn a_named_swap_file_is_there_and_goes_with_the_heap() {
 #[test]
 fn an_unnamed_swap_file_leaves_nothing_in_its_directory() {
     let dir = tempfile::tempdir().expect("a directory");
-    let builder = VirtualHeap::builder().physical(PAGE).virtual_size(4 * PAGE).swap_dir(dir.path());
+    let builder = sized(1, 4).swap_dir(dir.path());
     let heap = builder.build().expect("a directory");
     for _ in 0..4 {
         let block = heap.alloc(PAGE).expect("room");

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Faulty, PAGE, Random, pattern};
+use common::{Faulty, PAGE, Random, over, pattern, sized};
 use handles::{AccessError, AllocError, PinError, PolicyKind, ReleaseError, StoreError, VirtualHeap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -22,8 +22,7 @@ fn sixteen_times_overcommitted_by_twelve_threads() {
     for policy in [PolicyKind::Clock, PolicyKind::First, PolicyKind::S3Fifo].into_iter().take(most) {
         let store = Faulty::new();
         let pages = FRAMES * TIMES;
-        let builder =
-            VirtualHeap::builder().physical(FRAMES * PAGE).virtual_size(pages * PAGE).policy(policy);
+        let builder = sized(FRAMES, pages).policy(policy);
         let heap = &builder.store(store.clone()).build().expect("possible sizes");
         thread::scope(|scope| {
             for thread in 0..THREADS {
@@ -90,7 +89,7 @@ fn work(heap: &VirtualHeap, thread: u64, mut room: u64) {
 #[test]
 fn blocks_that_are_shared_and_freed_under_each_other() {
     let store = Faulty::new();
-    let heap = &VirtualHeap::new(6 * PAGE, 48 * PAGE, store.clone()).expect("possible sizes");
+    let heap = &over(store.clone(), 6, 48);
     let shared = &Mutex::new(Vec::new());
     let ended = &AtomicBool::new(false);
     thread::scope(|scope| {

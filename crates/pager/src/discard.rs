@@ -41,6 +41,11 @@ impl Pager {
         self.table.next_touched(range)
     }
 
+    /// `range` without the untouched pages at its ends; none if all are.
+    pub fn extent(&self, range: PageRange) -> Option<PageRange> {
+        self.table.extent(range)
+    }
+
     /// [`Self::discard`], and the areas of `range` are gone.
     pub fn remove_area(&mut self, range: PageRange, each: impl FnMut(PageNo, State)) {
         self.discard(range, each);

@@ -72,13 +72,16 @@ impl Leaf {
         usize::from(self.groups) * GROUP * size_of::<u64>() + self.pages.count_ones() as usize * 4096
     }
 
-    /// The first page of `first..end` that is not untouched, and its word.
-    fn next_touched(&self, first: usize, end: usize) -> Option<(usize, u64)> {
-        (first / GROUP..end.div_ceil(GROUP)).find_map(|group| {
-            let words = self.group(group)?;
-            let offsets = (group * GROUP).max(first)..(group * GROUP + GROUP).min(end);
-            offsets.map(|offset| (offset, words[offset % GROUP])).find(|(_, word)| *word != 0)
-        })
+    /// The pages of `first..end` that are not untouched, and their words.
+    fn touched(&self, first: usize, end: usize) -> impl DoubleEndedIterator<Item = (usize, u64)> + '_ {
+        // Of a leaf without groups not even their numbers are looked at.
+        let end = if self.groups == 0 { first } else { end };
+        (first / GROUP..end.div_ceil(GROUP)).filter_map(|group| Some((group, self.group(group)?))).flat_map(
+            move |(group, words)| {
+                let offsets = (group * GROUP).max(first)..(group * GROUP + GROUP).min(end);
+                offsets.map(|offset| (offset, words[offset % GROUP])).filter(|(_, word)| *word != 0)
+            },
+        )
     }
 }
 
@@ -126,25 +129,32 @@ impl PageTable {
 
     /// Calls `each` for the pages of `range` that are not untouched, in order.
     pub(crate) fn for_each_touched(&self, range: PageRange, mut each: impl FnMut(PageNo, State)) {
-        let mut from = range.start;
-        while let Some((page, state)) = self.next_touched(PageRange::between(from, range.end())) {
-            each(page, state);
-            from = page.plus(1);
-        }
+        self.touched(range).for_each(|(page, word)| each(page, Entry(word).unpack()));
     }
 
     /// The first page of `range` that is not untouched.
     pub(crate) fn next_touched(&self, range: PageRange) -> Option<(PageNo, State)> {
-        if range.count == 0 {
-            return None;
-        }
-        let leaves = range.start.0 / LEAF_PAGES..=(range.end().0 - 1) / LEAF_PAGES;
-        self.leaves.range(leaves).find_map(|(number, leaf)| {
+        self.touched(range).next().map(|(page, word)| (page, Entry(word).unpack()))
+    }
+
+    /// `range` without the untouched pages before the first one and behind the last one that
+    /// is not.
+    pub(crate) fn extent(&self, range: PageRange) -> Option<PageRange> {
+        let (first, _) = self.touched(range).next()?;
+        let (last, _) = self.touched(range).next_back()?;
+        Some(PageRange::between(first, last.plus(1)))
+    }
+
+    /// The pages of `range` that are not untouched, and their words, in order.
+    fn touched(&self, range: PageRange) -> impl DoubleEndedIterator<Item = (PageNo, u64)> + '_ {
+        let last = range.count.saturating_sub(1);
+        let leaves = range.start.0 / LEAF_PAGES..=(range.start.0 + last) / LEAF_PAGES;
+        self.leaves.range(leaves).flat_map(move |(number, leaf)| {
             let base = PageRange { start: PageNo(number * LEAF_PAGES), count: LEAF_PAGES };
             let part = range.intersection(base);
             let first = (part.start.0 - base.start.0) as usize;
-            let (offset, word) = leaf.next_touched(first, first + part.count as usize)?;
-            Some((base.start.plus(offset as u64), Entry(word).unpack()))
+            let touched = leaf.touched(first, first + part.count as usize);
+            touched.map(move |(offset, word)| (base.start.plus(offset as u64), word))
         })
     }
 
@@ -170,6 +180,13 @@ mod tests {
             table.set(*page, state(*page));
         }
         assert_eq!(table.metadata_bytes(), 1000 * 64 + 32 * 4096);
+        let (first, last) = (pages[0], pages[999]);
+        assert_eq!(table.extent(all), Some(PageRange::between(first, last.plus(1))));
+        assert_eq!(
+            table.extent(PageRange::between(first.plus(1), last)).map(|inner| inner.count),
+            Some(997 * 509 + 1)
+        );
+        assert_eq!(table.extent(PageRange::between(first.plus(1), first.plus(509))), None);
         let mut found = Vec::new();
         table.for_each_touched(all, |page, kept| {
             assert_eq!((kept, table.get(page)), (state(page), state(page)));
@@ -178,6 +195,6 @@ mod tests {
         assert_eq!(found, pages);
         assert_eq!(table.get(all.start.plus(1)), State::Untouched);
         table.uncover(all, |_| false);
-        assert_eq!((table.metadata_bytes(), table.next_touched(all)), (0, None));
+        assert_eq!((table.metadata_bytes(), table.next_touched(all), table.extent(all)), (0, None, None));
     }
 }

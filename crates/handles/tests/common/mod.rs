@@ -1,12 +1,23 @@
 //! Stores that fail, and numbers that look random.
 #![allow(dead_code, reason = "every test file uses some of it")]
 
-use handles::{MemoryStore, Store};
+use handles::{Builder, MemoryStore, Store, VirtualHeap};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
-pub(crate) const PAGE: usize = 4096;
+/// Miri takes a second for a digest of 4 KiB.
+pub(crate) const PAGE: usize = if cfg!(miri) { 512 } else { 4096 };
+
+/// A heap of so many frames and virtual pages, whose store and policy are still to be chosen.
+pub(crate) fn sized(frames: usize, pages: usize) -> Builder {
+    VirtualHeap::builder().page_size(PAGE).physical(frames * PAGE).virtual_size(pages * PAGE)
+}
+
+/// The same, over this store.
+pub(crate) fn over(store: impl Store + 'static, frames: usize, pages: usize) -> VirtualHeap {
+    sized(frames, pages).store(store).build().expect("possible sizes")
+}
 
 /// A store in memory that counts, and fails when it is told to.
 #[derive(Debug, Default)]
