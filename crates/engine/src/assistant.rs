@@ -67,6 +67,9 @@ impl From<Found> for Content {
 pub(crate) struct Assistant {
     shared: Option<Arc<Shared>>,
     thread: Option<JoinHandle<()>>,
+    processors: usize,
+    /// Other pagers need all processors.
+    is_crowded: bool,
     generation: u32,
     lists: u32,
     late: u32,
@@ -210,7 +213,22 @@ unsafe fn content(digester: &Digester, addr: usize) -> Found {
 impl Assistant {
     /// Nobody helps yet.
     pub(crate) fn new() -> Self {
-        Self { shared: None, thread: None, generation: 0, lists: 0, late: 0, rest: Rest::new() }
+        Self {
+            shared: None,
+            thread: None,
+            processors: 1,
+            is_crowded: false,
+            generation: 0,
+            lists: 0,
+            late: 0,
+            rest: Rest::new(),
+        }
+    }
+
+    /// So many pagers have much to do: as many as processors need no help, which would come from the
+    /// same processors and cost its waking.
+    pub(crate) fn beside(&mut self, pagers: usize) {
+        self.is_crowded = pagers >= self.processors;
     }
 
     /// Starts the thread, which calls `thread_starts` first and may touch the program's
@@ -221,6 +239,7 @@ impl Assistant {
         if processors < 2 {
             return;
         }
+        self.processors = processors;
         let shared = Arc::new(Shared::new());
         let (theirs, digester) = (Arc::clone(&shared), digester.clone());
         let _blocked = Blocked::all();
@@ -250,7 +269,7 @@ impl Assistant {
         contents.clear();
         let rested = self.rest.is_over(Instant::now());
         match &self.shared {
-            Some(shared) if rested && addrs.len() >= LEAST => {
+            Some(shared) if rested && !self.is_crowded && addrs.len() >= LEAST => {
                 self.generation = self.generation.wrapping_add(1);
                 // SAFETY: as the caller's.
                 let waited = unsafe { share(shared, self.generation, digester, addrs, contents) };

@@ -159,6 +159,8 @@ pub(crate) struct Tree {
     woken: u32,
     faults: u64,
     waits: u32,
+    /// Pagers that are short, this one among them, when it last looked.
+    short: usize,
     /// What it has was inherited, and has not been looked at.
     is_newborn: bool,
     grace: Option<Grace>,
@@ -215,6 +217,7 @@ impl Tree {
             woken: account.seat().wake.load(Relaxed),
             faults: 0,
             waits: 0,
+            short: 0,
             is_newborn: false,
             grace: None,
             supervisor: None,
@@ -232,6 +235,11 @@ impl Tree {
     /// The account.
     pub(crate) fn account(&self) -> &Account {
         &self.account
+    }
+
+    /// Pagers that have much to do now, if this one has.
+    pub(crate) fn busy_pagers(&self) -> usize {
+        self.short
     }
 
     /// Whether it was woken since it last looked.
@@ -327,6 +335,8 @@ impl Tree {
         seat.stall_ns.store(look.stall_ns, Relaxed);
         seat.refaults.store(look.refaults, Relaxed);
         seat.is_short.store(is_short.into(), Relaxed);
+        let shorts = || self.account.ledger().taken().filter(|seat| seat.is_short.load(Relaxed) != 0).count();
+        self.short = if is_short { shorts() } else { 0 };
         let taken =
             if is_short { self.account.take((seat.granted.load(Relaxed) / 2).max(LEAST_TAKEN)) } else { 0 };
         if (is_short && taken < LEAST_TAKEN) || self.is_overdrawn() {

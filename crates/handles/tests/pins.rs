@@ -263,7 +263,7 @@ fn threads_that_let_go_when_refused_all_come_through() {
     let refused: usize = thread::scope(|scope| {
         let work = |thread: usize| {
             let mut refused = 0;
-            for round in 0..40 {
+            for round in 0..if cfg!(miri) { 2 } else { 40 } {
                 let (one, two) = ((thread + round) % 12, (thread * 5 + round * 7) % 12);
                 let first = loop {
                     match heap.pin(all[one]) {
@@ -284,7 +284,7 @@ fn threads_that_let_go_when_refused_all_come_through() {
         let threads: Vec<_> = (0..12).map(|thread| scope.spawn(move || work(thread))).collect();
         threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
     });
-    assert!(refused > 0, "four frames are too few for all of them");
+    assert!(refused > 0 || cfg!(miri), "four frames are too few for all of them");
     assert_eq!(heap.pinned(), 0);
     heap.check_invariants();
 }

@@ -132,7 +132,7 @@ fn the_swap_file_stays_within_the_virtual_size() {
     let heap = over(store.clone(), FRAMES, PAGES);
     let mut random = Random::new(3);
     let mut blocks = Vec::new();
-    for round in 0..2000 {
+    for round in 0..if cfg!(miri) { 40 } else { 2000 } {
         if let Ok(block) = heap.alloc(1 + random.below(3 * PAGE as u64) as usize) {
             let size = heap.size(block).expect("it is there");
             heap.write(block, 0, &pattern(round, size)).expect("the disk has room");
@@ -146,7 +146,7 @@ fn the_swap_file_stays_within_the_virtual_size() {
         }
     }
     heap.check_invariants();
-    assert!(heap.stats().swap_outs > 500, "{:?}", heap.stats());
+    assert!(heap.stats().swap_outs > if cfg!(miri) { 5 } else { 500 }, "{:?}", heap.stats());
     let size = store.size().expect("an open file");
     assert!((1..=(PAGES * PAGE) as u64).contains(&size), "{size} bytes");
 }

@@ -9,6 +9,7 @@
 
 use crate::entry::{Entry, State};
 use crate::page::{PageNo, PageRange};
+use core::cell::Cell;
 use std::collections::BTreeMap;
 
 /// Pages in one leaf: 1 GiB of 4 KiB pages, 2 MiB of table that is resident only where touched.
@@ -22,12 +23,18 @@ const NUMBERS: usize = 4096 / size_of::<u16>();
 /// Entries by page. Pages outside every leaf are untouched and cannot be set.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PageTable {
-    leaves: BTreeMap<u64, Leaf>,
+    /// Where each leaf is.
+    places: BTreeMap<u64, u32>,
+    leaves: Vec<Leaf>,
+    /// Of these, such as nobody needs.
+    free: Vec<u32>,
+    /// The leaf that was asked for last, which most often is asked for next, and where it is.
+    last: Cell<Option<(u64, u32)>>,
     /// Bytes of all leaves that have been written.
     written: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Leaf {
     /// One more than where each group lies in `words`; 0 while all its pages are untouched.
     numbers: Vec<u16>,
@@ -92,7 +99,14 @@ impl PageTable {
             return;
         }
         for leaf in range.start.0 / LEAF_PAGES..=(range.end().0 - 1) / LEAF_PAGES {
-            self.leaves.entry(leaf).or_insert_with(Leaf::new);
+            self.places.entry(leaf).or_insert_with(|| {
+                let place = self.free.pop().unwrap_or_else(|| {
+                    self.leaves.push(Leaf::default());
+                    self.leaves.len() as u32 - 1
+                });
+                self.leaves[place as usize] = Leaf::new();
+                place
+            });
         }
     }
 
@@ -100,28 +114,41 @@ impl PageTable {
     pub(crate) fn uncover(&mut self, range: PageRange, in_use: impl Fn(PageRange) -> bool) {
         let Some(last) = range.count.checked_sub(1) else { return };
         let leaves = range.start.0 / LEAF_PAGES..=(range.start.0 + last) / LEAF_PAGES;
-        while let Some(number) = self
-            .leaves
-            .range(leaves.clone())
-            .map(|(number, _)| *number)
-            .find(|number| !in_use(PageRange { start: PageNo(number * LEAF_PAGES), count: LEAF_PAGES }))
+        while let Some((number, place)) =
+            self.places.range(leaves.clone()).map(|(number, place)| (*number, *place)).find(|(number, _)| {
+                !in_use(PageRange { start: PageNo(number * LEAF_PAGES), count: LEAF_PAGES })
+            })
         {
-            let leaf = self.leaves.remove(&number);
-            self.written -= leaf.map_or(0, |leaf| leaf.written());
+            self.places.remove(&number);
+            self.last.set(None);
+            self.written -= core::mem::take(&mut self.leaves[place as usize]).written();
+            self.free.push(place);
+        }
+    }
+
+    /// Where the leaf of this number is.
+    #[inline]
+    fn place(&self, number: u64) -> Option<usize> {
+        match self.last.get() {
+            Some((last, place)) if last == number => Some(place as usize),
+            _ => {
+                let place = *self.places.get(&number)?;
+                self.last.set(Some((number, place)));
+                Some(place as usize)
+            }
         }
     }
 
     pub(crate) fn get(&self, page: PageNo) -> State {
-        self.leaves
-            .get(&(page.0 / LEAF_PAGES))
-            .map_or(State::Untouched, |leaf| Entry(leaf.word((page.0 % LEAF_PAGES) as usize)).unpack())
+        self.place(page.0 / LEAF_PAGES).map_or(State::Untouched, |place| {
+            Entry(self.leaves[place].word((page.0 % LEAF_PAGES) as usize)).unpack()
+        })
     }
 
     pub(crate) fn set(&mut self, page: PageNo, state: State) {
-        let leaf = self
-            .leaves
-            .get_mut(&(page.0 / LEAF_PAGES))
-            .expect("a page is covered by a leaf before it is given a state");
+        let place =
+            self.place(page.0 / LEAF_PAGES).expect("a page is covered by a leaf before it is given a state");
+        let leaf = &mut self.leaves[place];
         let (word, used) = leaf.word_mut((page.0 % LEAF_PAGES) as usize);
         *word = Entry::pack(state).0;
         self.written += used;
@@ -149,7 +176,8 @@ impl PageTable {
     fn touched(&self, range: PageRange) -> impl DoubleEndedIterator<Item = (PageNo, u64)> + '_ {
         let last = range.count.saturating_sub(1);
         let leaves = range.start.0 / LEAF_PAGES..=(range.start.0 + last) / LEAF_PAGES;
-        self.leaves.range(leaves).flat_map(move |(number, leaf)| {
+        self.places.range(leaves).flat_map(move |(number, place)| {
+            let leaf = &self.leaves[*place as usize];
             let base = PageRange { start: PageNo(number * LEAF_PAGES), count: LEAF_PAGES };
             let part = range.intersection(base);
             let first = (part.start.0 - base.start.0) as usize;
