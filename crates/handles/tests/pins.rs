@@ -268,7 +268,10 @@ fn threads_that_let_go_when_refused_all_come_through() {
                 let first = loop {
                     match heap.pin(all[one]) {
                         Ok(pinned) => break pinned,
-                        Err(PinError::Deadlock { .. }) => refused += 1,
+                        Err(PinError::Deadlock { .. }) => {
+                            refused += 1;
+                            thread::yield_now();
+                        }
                         Err(error) => panic!("{error}"),
                     }
                 };
