@@ -81,6 +81,15 @@ fn a_report_does_not_say_that_it_was_enough_where_nothing_could_be_paged() {
     assert!(report.contains("with 32 MiB of RAM, and nothing was paged: code, files"), "{report}");
 }
 
+/// Memory that is not paged grows without a fault, and what is paged gives way.
+#[test]
+fn what_is_not_paged_is_seen_while_nothing_faults() {
+    let run = paged(64, &[], &[&compile("rest.c")]);
+    assert_eq!(run.status, Some(0), "{}", run.stderr);
+    let resident: u64 = text(&run.stdout).trim().parse().unwrap();
+    assert!(resident <= 72, "{resident} MiB are resident at rest, of 64 allowed");
+}
+
 /// 220 MB of lines, or [`times`] that, each out of its place by up to 4096 lines.
 fn lines(dir: &Path) -> String {
     let input = dir.join("lines");

@@ -283,6 +283,7 @@ pub(crate) fn serve(engine: &Engine, leash: Option<&Leash>, mut guard: Option<Gu
         }
         drop(core);
         if acted {
+            wait.has_work();
             continue;
         }
         let woken = wait.wait();
@@ -301,6 +302,7 @@ pub(crate) fn serve(engine: &Engine, leash: Option<&Leash>, mut guard: Option<Gu
             };
             live.punch_holes(pager);
             live.draw_at_rest(pager);
+            wait.rests(live.limits.rss_bytes);
         }
         if woken == Woken::Unwatched {
             let mut core = home::lock_core(engine, leash);
@@ -606,8 +608,8 @@ impl Live {
         progressed
     }
 
-    /// Writes the numbers for whoever watches, which have `changed` or are a new sample only.
-    fn publish(&mut self, pager: &Pager, changed: bool) {
+    /// Writes the numbers for whoever watches: because it `acted`, or for a new sample only.
+    fn publish(&mut self, pager: &Pager, acted: bool) {
         let Some(record) = self.voice.record().filter(|_| self.watch.counted) else { return };
         let c = pager.counters();
         publish_budget(Some(record), self.tree.as_ref());
@@ -644,6 +646,6 @@ impl Live {
             cell.store(value, Relaxed);
         }
         record.peak_rss_bytes.fetch_max(self.limits.peak_rss_bytes, Relaxed);
-        self.publish_watch(pager, changed);
+        self.publish_watch(pager, acted);
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::core::Live;
 use crate::home::Guard;
+use crate::settings::Scope;
 use crate::shared::{LOOK_AGAIN, Members};
 use crate::steer::LONGEST_PATIENCE;
 use crate::takeover::LOOK_EVERY;
@@ -19,6 +20,10 @@ pub(crate) const RETRY: Duration = Duration::from_millis(1);
 pub(crate) const SOON: Duration = Duration::from_micros(100);
 /// After so long without anything to do, the store's holes are seen to.
 const QUIET: Duration = Duration::from_millis(100);
+/// Memory that is not paged may grow without a fault that tells of it: while nothing happens, it is
+/// looked at so often at least, and sooner after it has changed by so much.
+const SLOWEST: Duration = Duration::from_millis(500);
+const GROWN: u64 = 1 << 20;
 /// Demand reads that take longer than this are slept for.
 const LONGEST_SPIN: Duration = Duration::from_micros(250);
 
@@ -35,6 +40,9 @@ pub(crate) struct Wait {
     supervisor: Option<usize>,
     /// A timeout would say that nobody wants anything.
     is_quiet: bool,
+    /// How soon the resident set is looked at when nothing happens, and what it was.
+    pause: Duration,
+    resident: u64,
     /// Somebody else was asked to do something, and may not get to it.
     pub(crate) is_short: bool,
 }
@@ -64,8 +72,22 @@ impl Wait {
             nudge: None,
             supervisor: None,
             is_quiet: false,
+            pause: QUIET,
+            resident: 0,
             is_short: false,
         }
+    }
+
+    /// Something has been done.
+    pub(crate) fn has_work(&mut self) {
+        self.pause = QUIET;
+    }
+
+    /// Nothing has happened for the time of a pause, and so many bytes are resident.
+    pub(crate) fn rests(&mut self, resident: u64) {
+        let is_steady = self.resident.abs_diff(resident) < GROWN;
+        self.pause = if is_steady { (2 * self.pause).min(SLOWEST) } else { QUIET };
+        self.resident = resident;
     }
 
     /// Takes down what `live` is waiting for.
@@ -115,7 +137,9 @@ impl Wait {
             Some(Duration::ZERO)
         } else {
             self.is_quiet = true;
-            (quiet_work || has_no_waker).then_some(QUIET)
+            let is_sampled = live.limits.scope == Scope::Process || live.tree.is_some();
+            let pause = if quiet_work || has_no_waker { QUIET } else { self.pause };
+            (quiet_work || has_no_waker || is_sampled).then_some(pause)
         };
         // A waker beside a thread that yields would not get its turn.
         self.spin = match (self.is_short, guard_starts) {

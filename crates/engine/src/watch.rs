@@ -103,10 +103,13 @@ struct Draw {
     cell: usize,
     pages_a_cell: u64,
     under_way: bool,
-    /// When it was begun.
+    /// When it was begun, and the one before was done.
     begun: u64,
-    /// Whether something has changed since.
+    ended: u64,
+    /// Whether something has changed since it was begun.
     is_stale: bool,
+    /// Pages that are touched and resident, when that was last looked at.
+    pages: (u64, u32),
     /// The page family that is drawn next, once the areas are.
     family: Option<u32>,
 }
@@ -414,7 +417,7 @@ fn place_of(thread: u32) -> Option<(u64, u64)> {
 
 impl Live {
     /// Writes the numbers that only people want.
-    pub(crate) fn publish_watch(&mut self, pager: &Pager, changed: bool) {
+    pub(crate) fn publish_watch(&mut self, pager: &Pager, acted: bool) {
         let Self { watch, voice, ops, knows, .. } = self;
         let Some(record) = voice.record() else { return };
         watch.stamp();
@@ -427,12 +430,16 @@ impl Live {
             (&record.frames, u64::from(pager.frame_limit())),
             (&record.transfers, transfers),
             (&record.peak_transfers, watch.note_transfers(transfers)),
+            (&record.updated_ns, now),
         ] {
             cell.store(value, Relaxed);
         }
-        if changed {
-            record.updated_ns.store(now, Relaxed);
-            watch.draw.is_stale = true;
+        // The program's threads give up pages, too, and paging begins with what there is.
+        let pages = (pager.pages_touched(), pager.frames_used());
+        if acted || watch.draw.pages != pages {
+            (watch.draw.pages, watch.draw.is_stale) = (pages, true);
+        } else if !watch.draw.is_stale && !watch.is_drawing() {
+            record.drawn_ns.store(now, Relaxed);
         }
         let looked_at = now.saturating_sub(record.watched.load(Relaxed)) < LOOKED;
         if watch.draw.under_way {
@@ -441,8 +448,9 @@ impl Live {
             watch.draw.family = families::draw(pager, knows, number, record);
             if watch.draw.family.is_none() {
                 record.drawn_ns.store(watch.draw.begun, Relaxed);
+                watch.draw.ended = now;
             }
-        } else if looked_at && now.saturating_sub(record.drawn_ns.load(Relaxed)) >= DRAW_EVERY {
+        } else if looked_at && now.saturating_sub(watch.draw.ended) >= DRAW_EVERY {
             watch.draw.begin(pager, record, now);
         }
     }

@@ -65,7 +65,7 @@ impl<S: PageSource> Heap<S> {
         let kept = any.then(|| self.dirty.with(|dirty| dirty.take_large(len, units))).flatten();
         let start = match kept {
             Some((first, turned_over)) => {
-                if turned_over >= OPENS {
+                if turned_over >= OPENS && !self.source.is_scarce() {
                     self.quick.open();
                 }
                 first * UNIT
@@ -99,10 +99,24 @@ impl<S: PageSource> Heap<S> {
     /// Keeps a large object whole that nobody uses, if such are asked for.
     fn give_quick(&self, span: SpanRef, len: usize, units: usize) -> bool {
         let asked_for = self.quick.is_open() && units == len.div_ceil(UNIT);
-        asked_for
-            && !self.source.is_scarce()
-            && self.source.spare() > 0
-            && self.quick.give(units, span.start / UNIT, len)
+        if !asked_for || self.source.is_scarce() || self.source.spare() == 0 {
+            return false;
+        }
+        let Some(surplus) = self.quick.give(units, span.start / UNIT, len) else { return false };
+        if surplus > 0 {
+            self.return_quick_promise(surplus);
+        }
+        true
+    }
+
+    /// Takes a promise back that lists had.
+    fn return_quick_promise(&self, bytes: usize) {
+        self.give_promise_back(|spare| {
+            self.dirty.with(|dirty| {
+                dirty.large_bytes -= bytes;
+                dirty.return_promise(bytes, spare)
+            })
+        });
     }
 
     /// Ends an object that was kept whole. Its promise is the lists'.
@@ -121,13 +135,7 @@ impl<S: PageSource> Heap<S> {
             self.end_quick(self.span_of(first * UNIT).expect("kept objects are entered"), units);
             any = true;
         }
-        let promised = self.quick.take_promises();
-        self.give_promise_back(|spare| {
-            self.dirty.with(|dirty| {
-                dirty.large_bytes -= promised;
-                dirty.return_promise(promised, spare)
-            })
-        });
+        self.return_quick_promise(self.quick.take_promises());
         any
     }
 

@@ -31,7 +31,8 @@
 //! Lock order: the start lock, then one class, then the units that keep their pages, then
 //! the extents.
 //! Only [`Heap::lock_for_fork`] holds more than one class, or the last two together. Quick lists
-//! are atomics: a fork finds an object in its list, or in use by the thread that takes it.
+//! are atomics: an object that another thread is just giving or taking is lost to a forked child,
+//! as what other threads have in use is.
 
 mod anonymous;
 mod bitmap;

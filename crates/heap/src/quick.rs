@@ -3,6 +3,7 @@
 #[cfg(all(test, loom))]
 mod model;
 
+use crate::class::UNIT;
 use core::sync::atomic::{
     AtomicBool, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
@@ -74,14 +75,17 @@ impl QuickList {
 }
 
 impl<N: Shared> QuickList<N> {
+    /// None if there is no place; else how much of what is promised is more than `most`, and the
+    /// caller's to give back.
     #[inline]
-    fn give(&self, first: usize, len: usize, places: usize) -> bool {
-        let kept = self.places[..places].iter().any(|place| place.get() == 0 && place.fill(first));
-        if kept {
-            // Who took the object before this finds that too little is promised, and sees to it.
-            self.promised.add(len);
-        }
-        kept
+    fn give(&self, first: usize, len: usize, places: usize, most: usize) -> Option<usize> {
+        self.places[..places].iter().find(|place| place.get() == 0 && place.fill(first))?;
+        // Who took the object before this finds that too little is promised, and sees to it.
+        self.promised.add(len);
+        let promised = self.promised.get();
+        // By half, so that it is not soon too much again.
+        let surplus = if promised > most { promised - most / 2 } else { 0 };
+        Some(if surplus > 0 && self.promised.subtract(surplus) { surplus } else { 0 })
     }
 
     #[inline]
@@ -129,12 +133,13 @@ impl QuickLists {
         self.is_open() && self.open.swap(false, Relaxed)
     }
 
-    /// Keeps an object of so many units that nobody uses, and the promise for its `len` bytes;
-    /// false where there is no place.
+    /// Keeps an object of so many units that nobody uses, and the promise for its `len` bytes. None
+    /// where there is no place; else bytes of promises that are too many, as who asks again asks
+    /// for less, and are the caller's to give back.
     #[inline]
-    pub(crate) fn give(&self, units: usize, first: usize, len: usize) -> bool {
+    pub(crate) fn give(&self, units: usize, first: usize, len: usize) -> Option<usize> {
         let places = (KEPT / units).clamp(1, PLACES);
-        self.lists.get(units - 1).is_some_and(|list| list.give(first, len, places))
+        self.lists.get(units - 1)?.give(first, len, places, 2 * places * units * UNIT)
     }
 
     /// The first unit of an object of so many, which is the caller's now.
@@ -160,9 +165,9 @@ impl QuickLists {
         self.lists.iter().map(|list| list.promised.take()).sum()
     }
 
-    /// Whether a unit is here.
+    /// Whether a unit is here; no while they are closed.
     pub(crate) fn has(&self, unit: usize) -> bool {
-        self.iter().any(|(units, first)| (first..first + units).contains(&unit))
+        self.is_open() && self.iter().any(|(units, first)| (first..first + units).contains(&unit))
     }
 
     /// Objects, and their units.

@@ -130,3 +130,25 @@ fn nothing_is_kept_whole_where_promises_may_not_be_spare() {
     objects.iter().for_each(|object| free(heap, *object).expect("freed once"));
     assert_eq!((source.promised.load(Relaxed), free(heap, objects[0])), (0, Err(FreeError::NotAnObject)));
 }
+
+/// Long ones that are freed and short ones that are asked for leave promises that nobody needs.
+#[test]
+fn promises_do_not_pile_up_in_lists() {
+    let (heap, source) = heap(Mapping::new(1 << 30));
+    turn_over(heap);
+    let short = || (0..8).map(|_| alloc(heap, 36 << 10)).collect::<Vec<_>>();
+    let end = |objects: Vec<*mut u8>| {
+        objects.into_iter().for_each(|object| free(heap, object).expect("freed once"));
+    };
+    end(short());
+    let before = source.promised.load(Relaxed);
+    for _ in 0..1000 {
+        let long = alloc(heap, UNIT);
+        free(heap, long).expect("freed once");
+        end(short());
+    }
+    let more = source.promised.load(Relaxed).saturating_sub(before);
+    assert!(more <= 4 * MIB, "{more} bytes are promised, and nothing is in use");
+    heap.trim();
+    assert_eq!((heap.stats(), source.promised.load(Relaxed)), (HeapStats::default(), 0));
+}

@@ -41,7 +41,7 @@ impl Pager {
         self.table.next_touched(range)
     }
 
-    /// `range` without the untouched pages at its ends; none if all are.
+    /// `range` without untouched pages at its ends, as far as that is quickly known; none if all are.
     pub fn extent(&self, range: PageRange) -> Option<PageRange> {
         self.table.extent(range)
     }

@@ -10,7 +10,7 @@
 use crate::entry::{Entry, State};
 use crate::page::{PageNo, PageRange};
 use core::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 
 /// Pages in one leaf: 1 GiB of 4 KiB pages, 2 MiB of table that is resident only where touched.
 const LEAF_PAGES: u64 = 1 << 18;
@@ -81,7 +81,7 @@ impl Leaf {
 
     /// The pages of `first..end` that are not untouched, and their words.
     fn touched(&self, first: usize, end: usize) -> impl DoubleEndedIterator<Item = (usize, u64)> + '_ {
-        // Of a leaf without groups not even their numbers are looked at.
+        // The numbers of a leaf without groups are not all looked at.
         let end = if self.groups == 0 { first } else { end };
         (first / GROUP..end.div_ceil(GROUP)).filter_map(|group| Some((group, self.group(group)?))).flat_map(
             move |(group, words)| {
@@ -90,6 +90,11 @@ impl Leaf {
             },
         )
     }
+}
+
+/// The pages of a leaf.
+fn whole(number: u64) -> PageRange {
+    PageRange { start: PageNo(number * LEAF_PAGES), count: LEAF_PAGES }
 }
 
 impl PageTable {
@@ -102,6 +107,8 @@ impl PageTable {
             self.places.entry(leaf).or_insert_with(|| {
                 let place = self.free.pop().unwrap_or_else(|| {
                     self.leaves.push(Leaf::default());
+                    // All may be given back, by who must not allocate.
+                    self.free.reserve(self.leaves.len());
                     self.leaves.len() as u32 - 1
                 });
                 self.leaves[place as usize] = Leaf::new();
@@ -112,12 +119,13 @@ impl PageTable {
 
     /// Gives back the leaves of `range` that `in_use` says nobody needs.
     pub(crate) fn uncover(&mut self, range: PageRange, in_use: impl Fn(PageRange) -> bool) {
-        let Some(last) = range.count.checked_sub(1) else { return };
-        let leaves = range.start.0 / LEAF_PAGES..=(range.start.0 + last) / LEAF_PAGES;
-        while let Some((number, place)) =
-            self.places.range(leaves.clone()).map(|(number, place)| (*number, *place)).find(|(number, _)| {
-                !in_use(PageRange { start: PageNo(number * LEAF_PAGES), count: LEAF_PAGES })
-            })
+        if range.count == 0 {
+            return;
+        }
+        while let Some((number, place)) = self
+            .leaves_of(range)
+            .map(|(number, place)| (*number, *place))
+            .find(|(number, _)| !in_use(whole(*number)))
         {
             self.places.remove(&number);
             self.last.set(None);
@@ -164,21 +172,30 @@ impl PageTable {
         self.touched(range).next().map(|(page, word)| (page, Entry(word).unpack()))
     }
 
-    /// `range` without the untouched pages before the first one and behind the last one that
-    /// is not.
+    /// `range` without untouched pages at its ends. Quick: if there is no other page in the first or the
+    /// last leaf that ever had one, that leaf's end is the end.
     pub(crate) fn extent(&self, range: PageRange) -> Option<PageRange> {
-        let (first, _) = self.touched(range).next()?;
-        let (last, _) = self.touched(range).next_back()?;
-        Some(PageRange::between(first, last.plus(1)))
+        let parts = || {
+            let leaves = self.leaves_of(range).filter(|(_, place)| self.leaves[**place as usize].groups > 0);
+            leaves.map(|(number, _)| range.intersection(whole(*number)))
+        };
+        let (first, last) = (parts().next()?, parts().next_back()?);
+        let start = self.touched(first).next().map_or(first.start, |(page, _)| page);
+        let end = self.touched(last).next_back().map_or(last.end(), |(page, _)| page.plus(1));
+        (start < end).then_some(PageRange::between(start, end))
+    }
+
+    /// The leaves that `range` touches: their numbers, and where they are.
+    fn leaves_of(&self, range: PageRange) -> btree_map::Range<'_, u64, u32> {
+        let last = range.count.saturating_sub(1);
+        self.places.range(range.start.0 / LEAF_PAGES..=(range.start.0 + last) / LEAF_PAGES)
     }
 
     /// The pages of `range` that are not untouched, and their words, in order.
     fn touched(&self, range: PageRange) -> impl DoubleEndedIterator<Item = (PageNo, u64)> + '_ {
-        let last = range.count.saturating_sub(1);
-        let leaves = range.start.0 / LEAF_PAGES..=(range.start.0 + last) / LEAF_PAGES;
-        self.places.range(leaves).flat_map(move |(number, place)| {
+        self.leaves_of(range).flat_map(move |(number, place)| {
             let leaf = &self.leaves[*place as usize];
-            let base = PageRange { start: PageNo(number * LEAF_PAGES), count: LEAF_PAGES };
+            let base = whole(*number);
             let part = range.intersection(base);
             let first = (part.start.0 - base.start.0) as usize;
             let touched = leaf.touched(first, first + part.count as usize);
@@ -214,7 +231,8 @@ mod tests {
             table.extent(PageRange::between(first.plus(1), last)).map(|inner| inner.count),
             Some(997 * 509 + 1)
         );
-        assert_eq!(table.extent(PageRange::between(first.plus(1), first.plus(509))), None);
+        let gap = PageRange::between(first.plus(1), first.plus(509));
+        assert_eq!(table.extent(gap), Some(gap), "that it is all untouched is not looked for");
         let mut found = Vec::new();
         table.for_each_touched(all, |page, kept| {
             assert_eq!((kept, table.get(page)), (state(page), state(page)));

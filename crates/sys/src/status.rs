@@ -303,9 +303,9 @@ pub struct Part {
     pub name_len: AtomicU32,
     /// A family's name, UTF-8.
     pub name: [AtomicU8; NAME_BYTES],
-    /// Where an area begins.
+    /// Where the first page of an area lies that is touched.
     pub start: AtomicU64,
-    /// How many pages it has.
+    /// How many pages it has, of an area up to the last one that is touched.
     pub pages: AtomicU64,
     /// Of an area's, mapped or being read.
     pub resident: AtomicU64,

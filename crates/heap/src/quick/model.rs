@@ -58,7 +58,8 @@ impl Heap {
     /// Frees an object, asks for one, and how many of its bytes had to be promised anew.
     fn replace(&self, object: usize) -> (Option<usize>, usize) {
         self.touch(object);
-        assert!(self.list.give(object, LEN, 2), "there are as many places as objects");
+        let surplus = self.list.give(object, LEN, 2, 10 * LEN);
+        assert_eq!(surplus, Some(0), "there are as many places as objects");
         let taken = self.list.take();
         let Some(taken) = taken else { return (None, 0) };
         self.touch(taken);

@@ -11,7 +11,7 @@
 use super::deeds::{self, Fits};
 use pager::{
     Commit, Config, Content, Counters, Eviction, Fault, FillResult, FrameNo, PageNo, PageRange, Pager,
-    Parking, Rights, State, WriteResult,
+    Parking, Rights, SlotNo, State, WriteResult,
 };
 use std::collections::VecDeque;
 use trace::{Direction, Ending, Event, Fate, Header, Kept, Parked};
@@ -271,14 +271,22 @@ impl Rerun {
 
     /// The next victim holds nothing that will be read, and leaves before the others.
     fn evict_unused(&mut self) {
-        let parked =
-            |frame: &FrameNo| matches!(self.pager.state(self.pager.page_of(*frame)), State::Parked { .. });
-        if !self.victims.get(self.asked).is_some_and(parked) {
+        let is_parked = |frame: &FrameNo| self.slot_of_parked(*frame).is_some();
+        if !self.victims.get(self.asked).is_some_and(is_parked) {
             self.diverged += 1;
             return;
         }
         let frame = self.victims.remove(self.asked);
         let _ = self.pager.evict(frame, Some(Content::Zero));
+    }
+
+    /// The slot, if it has one, of the page that is parked in a frame which was to be evicted; none if
+    /// it no longer is. The page may have been given up since, and have another frame now.
+    fn slot_of_parked(&self, victim: FrameNo) -> Option<Option<SlotNo>> {
+        match self.pager.state(self.pager.page_of(victim)) {
+            State::Parked { frame, slot, .. } if frame == victim => Some(slot),
+            _ => None,
+        }
     }
 
     fn evict(&mut self, fate: Fate) {
@@ -287,7 +295,7 @@ impl Rerun {
             return;
         };
         self.next_victim += 1;
-        let State::Parked { slot, .. } = self.pager.state(self.pager.page_of(frame)) else {
+        let Some(slot) = self.slot_of_parked(frame) else {
             self.diverged += 1;
             return;
         };
