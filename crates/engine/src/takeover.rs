@@ -172,7 +172,7 @@ impl Live {
                 is_full: pager.frames_used() + 2 * pager.reserve() >= pager.frame_limit(),
             };
             limits.budget_bytes = tree.look(look, instant);
-            self.assistant.beside(tree.busy_pagers());
+            self.assistant.beside(tree.short_pagers());
         }
         limits.rss_bytes = resident;
         limits.peak_rss_bytes = limits.peak_rss_bytes.max(resident);

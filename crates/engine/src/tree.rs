@@ -159,8 +159,6 @@ pub(crate) struct Tree {
     woken: u32,
     faults: u64,
     waits: u32,
-    /// Pagers that are short, this one among them, when it last looked.
-    short: usize,
     /// What it has was inherited, and has not been looked at.
     is_newborn: bool,
     grace: Option<Grace>,
@@ -217,7 +215,6 @@ impl Tree {
             woken: account.seat().wake.load(Relaxed),
             faults: 0,
             waits: 0,
-            short: 0,
             is_newborn: false,
             grace: None,
             supervisor: None,
@@ -237,9 +234,11 @@ impl Tree {
         &self.account
     }
 
-    /// Pagers that have much to do now, if this one has.
-    pub(crate) fn busy_pagers(&self) -> usize {
-        self.short
+    /// Pagers that could use more, this one among them; none if it could not.
+    pub(crate) fn short_pagers(&self) -> usize {
+        let is_short = |seat: &Seat| seat.is_short.load(Relaxed) != 0;
+        let all = || self.account.ledger().taken().filter(|seat| is_short(seat)).count();
+        if is_short(self.account.seat()) { all() } else { 0 }
     }
 
     /// Whether it was woken since it last looked.
@@ -335,8 +334,6 @@ impl Tree {
         seat.stall_ns.store(look.stall_ns, Relaxed);
         seat.refaults.store(look.refaults, Relaxed);
         seat.is_short.store(is_short.into(), Relaxed);
-        let shorts = || self.account.ledger().taken().filter(|seat| seat.is_short.load(Relaxed) != 0).count();
-        self.short = if is_short { shorts() } else { 0 };
         let taken =
             if is_short { self.account.take((seat.granted.load(Relaxed) / 2).max(LEAST_TAKEN)) } else { 0 };
         if (is_short && taken < LEAST_TAKEN) || self.is_overdrawn() {

@@ -138,8 +138,7 @@ impl Wait {
         } else {
             self.is_quiet = true;
             let is_sampled = live.limits.scope == Scope::Process || live.tree.is_some();
-            let pause = if quiet_work || has_no_waker { QUIET } else { self.pause };
-            (quiet_work || has_no_waker || is_sampled).then_some(pause)
+            if quiet_work || has_no_waker { Some(QUIET) } else { is_sampled.then_some(self.pause) }
         };
         // A waker beside a thread that yields would not get its turn.
         self.spin = match (self.is_short, guard_starts) {

@@ -2,13 +2,9 @@
 
 mod common;
 
-use common::{Faulty, PAGE, over, pattern};
+use common::{Faulty, PAGE, heap, over, pattern};
 use handles::{AccessError, Handle, HandleError, MemoryStore, PinError, ReleaseError, VirtualHeap};
 use std::collections::HashSet;
-
-fn heap(frames: usize, pages: usize) -> VirtualHeap {
-    over(MemoryStore::new(), frames, pages)
-}
 
 #[test]
 fn every_byte_survives_swapping() {

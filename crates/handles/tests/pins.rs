@@ -2,16 +2,12 @@
 
 mod common;
 
-use common::{Faulty, PAGE, over, pattern};
-use handles::{Handle, MemoryStore, PinError, ReleaseError, Space, VirtualHeap};
+use common::{Faulty, PAGE, heap, over, pattern};
+use handles::{Handle, PinError, ReleaseError, Space, VirtualHeap};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
-
-fn heap(frames: usize, pages: usize) -> VirtualHeap {
-    over(MemoryStore::new(), frames, pages)
-}
 
 fn blocks(heap: &VirtualHeap, pages: &[usize]) -> Vec<Handle> {
     let block = |(number, pages): (usize, &usize)| {

@@ -18,8 +18,7 @@ fn policies() -> impl Iterator<Item = PolicyKind> {
 }
 
 fn small(policy: PolicyKind, store: Arc<Faulty>) -> VirtualHeap {
-    let builder = sized(FRAMES, PAGES);
-    builder.policy(policy).store(store).build().expect("possible sizes")
+    sized(FRAMES, PAGES).policy(policy).store(store).build().expect("possible sizes")
 }
 
 /// Twelve requests of one page: ten are served, the last two are told that it is full. All ten

@@ -22,8 +22,8 @@ fn sixteen_times_overcommitted_by_twelve_threads() {
     for policy in [PolicyKind::Clock, PolicyKind::First, PolicyKind::S3Fifo].into_iter().take(most) {
         let store = Faulty::new();
         let pages = FRAMES * TIMES;
-        let builder = sized(FRAMES, pages).policy(policy);
-        let heap = &builder.store(store.clone()).build().expect("possible sizes");
+        let builder = sized(FRAMES, pages).policy(policy).store(store.clone());
+        let heap = &builder.build().expect("possible sizes");
         thread::scope(|scope| {
             for thread in 0..THREADS {
                 scope.spawn(move || work(heap, thread, pages as u64 / THREADS));

@@ -282,9 +282,10 @@ impl<S: PageSource> Heap<S> {
         let (result, most, mut excess, turned_over) = self.dirty.with(|dirty| {
             let result = keep(dirty);
             let in_use = in_use + dirty.large_bytes;
-            let more = if scarce { 0 } else { in_use / KEPT_PART / UNIT + dirty.turned_over() };
+            let turned_over = dirty.turned_over();
+            let more = if scarce { 0 } else { in_use / KEPT_PART / UNIT + turned_over };
             let most = KEPT_BYTES / UNIT + more;
-            (result, most, dirty.take_excess(most), dirty.turned_over())
+            (result, most, dirty.take_excess(most), turned_over)
         });
         while let Some((first, units)) = excess {
             self.discard(first, units);

@@ -23,7 +23,8 @@ trait Shared {
     fn take(&self) -> usize;
     /// False if it was not zero.
     fn fill(&self, value: usize) -> bool;
-    fn add(&self, value: usize);
+    /// The sum.
+    fn add(&self, value: usize) -> usize;
     /// False if it is less.
     fn subtract(&self, value: usize) -> bool;
 }
@@ -45,8 +46,8 @@ impl Shared for AtomicUsize {
     }
 
     #[inline]
-    fn add(&self, value: usize) {
-        self.fetch_add(value, Relaxed);
+    fn add(&self, value: usize) -> usize {
+        self.fetch_add(value, Relaxed) + value
     }
 
     #[inline]
@@ -81,8 +82,7 @@ impl<N: Shared> QuickList<N> {
     fn give(&self, first: usize, len: usize, places: usize, most: usize) -> Option<usize> {
         self.places[..places].iter().find(|place| place.get() == 0 && place.fill(first))?;
         // Who took the object before this finds that too little is promised, and sees to it.
-        self.promised.add(len);
-        let promised = self.promised.get();
+        let promised = self.promised.add(len);
         // By half, so that it is not soon too much again.
         let surplus = if promised > most { promised - most / 2 } else { 0 };
         Some(if surplus > 0 && self.promised.subtract(surplus) { surplus } else { 0 })

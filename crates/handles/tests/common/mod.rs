@@ -19,6 +19,11 @@ pub(crate) fn over(store: impl Store + 'static, frames: usize, pages: usize) -> 
     sized(frames, pages).store(store).build().expect("possible sizes")
 }
 
+/// The same, in memory that always works.
+pub(crate) fn heap(frames: usize, pages: usize) -> VirtualHeap {
+    over(MemoryStore::new(), frames, pages)
+}
+
 /// A store in memory that counts, and fails when it is told to.
 #[derive(Debug, Default)]
 pub(crate) struct Faulty {

@@ -22,8 +22,8 @@ impl Shared for AtomicUsize {
         self.compare_exchange(0, value, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
-    fn add(&self, value: usize) {
-        self.fetch_add(value, Ordering::Relaxed);
+    fn add(&self, value: usize) -> usize {
+        self.fetch_add(value, Ordering::Relaxed) + value
     }
 
     fn subtract(&self, value: usize) -> bool {

@@ -235,9 +235,8 @@ impl Rerun {
         let mut victims = Vec::with_capacity(MOST_VICTIMS);
         self.pager.next_evictions(MOST_VICTIMS as u32, &mut victims);
         // What is still being read ahead is in the list, too.
-        let parked =
-            |frame: &FrameNo| matches!(self.pager.state(self.pager.page_of(*frame)), State::Parked { .. });
-        let Some(frame) = victims.into_iter().find(parked) else { return false };
+        let is_parked = |frame: &FrameNo| self.slot_of_parked(*frame).is_some();
+        let Some(frame) = victims.into_iter().find(is_parked) else { return false };
         self.next_digest += 1;
         let content =
             if self.pager.known_clean(frame) { None } else { Some(Content::Digest(self.next_digest)) };
