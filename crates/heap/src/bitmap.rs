@@ -3,6 +3,7 @@
 #[cfg(all(test, loom))]
 mod model;
 
+use crate::class::LONGEST_STEP;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// A word that one thread at a time changes, and others look at meanwhile.
@@ -35,44 +36,69 @@ impl Word<u32> for AtomicU32 {
     }
 }
 
-/// One bit an object, set when allocated. Changed under the class's lock only; atomic
-/// because [`crate::span::Entry::is_taken`] looks without it.
+/// One bit a place, set while an object is allocated that begins there. Changed under the
+/// class's lock only; atomic because [`crate::span::Entry::is_taken`] looks without it.
 #[derive(Debug)]
 pub(crate) struct Bitmap<'a, W = AtomicU64, H = AtomicU32> {
     pub(crate) words: &'a [W],
-    /// No free object lies below this word.
+    /// No free object begins below this word.
     pub(crate) hint: &'a H,
+    /// Places of an object.
+    pub(crate) step: usize,
+    /// The first place where none begins any more.
+    pub(crate) end: usize,
 }
 
-/// Whether the object's bit is set in its word.
+/// Whether an object is allocated at the place that this is the word of.
 #[inline]
-pub(crate) fn is_set(word: &impl Word<u64>, object: usize) -> bool {
-    word.load() >> (object % 64) & 1 != 0
+pub(crate) fn is_set(word: &impl Word<u64>, place: usize) -> bool {
+    word.load() >> (place % 64) & 1 != 0
 }
 
-/// Words for so many objects.
-pub(crate) const fn words_for(objects: usize) -> usize {
-    objects.div_ceil(64)
+/// Words for so many places.
+pub(crate) const fn words_for(places: usize) -> usize {
+    places.div_ceil(64)
 }
+
+/// The bits at the multiples of each number of places.
+static MULTIPLES: [u64; LONGEST_STEP + 1] = {
+    let mut table = [0; LONGEST_STEP + 1];
+    let mut step = 1;
+    while step < table.len() {
+        let mut bit = 0;
+        while bit < 64 {
+            table[step] |= 1 << bit;
+            bit += step;
+        }
+        step += 1;
+    }
+    table
+};
 
 impl<W: Word<u64>, H: Word<u32>> Bitmap<'_, W, H> {
-    /// All of `objects` are free; places past the end are taken for good. The words
-    /// are zero.
-    pub(crate) fn begin(&self, objects: usize) {
-        if !objects.is_multiple_of(64) {
-            self.words[objects / 64].store(!0 << (objects % 64));
-        }
+    /// The words from the hint on in which objects begin, and where in each.
+    fn starts_from_hint(&self) -> impl Iterator<Item = (usize, u64)> {
+        let (step, end) = (self.step, self.end);
+        let mut place = (self.hint.load() as usize * 64).next_multiple_of(step);
+        core::iter::from_fn(move || {
+            let (index, first) = (place / 64, place % 64);
+            let rest = end.checked_sub(index * 64).filter(|_| place < end)?;
+            let starts = MULTIPLES[step] << first;
+            place += starts.count_ones() as usize * step;
+            Some((index, if rest < 64 { starts & ((1 << rest) - 1) } else { starts }))
+        })
     }
 
     /// Allocates the lowest free objects, as many as `take` accepts places for;
-    /// `take` is told each and answers whether it wants more.
+    /// `take` is told the place of each and answers whether it wants more.
     pub(crate) fn take(&self, mut take: impl FnMut(usize) -> bool) {
         let mut wanted = true;
-        for index in self.hint.load() as usize..self.words.len() {
+        for (index, starts) in self.starts_from_hint() {
             let mut word = self.words[index].load();
-            while wanted && word != !0 {
-                wanted = take(index * 64 + word.trailing_ones() as usize);
-                word |= word + 1;
+            while wanted && !word & starts != 0 {
+                let lowest = (!word & starts).trailing_zeros();
+                wanted = take(index * 64 + lowest as usize);
+                word |= 1 << lowest;
             }
             self.words[index].store(word);
             if !wanted {
@@ -80,20 +106,20 @@ impl<W: Word<u64>, H: Word<u32>> Bitmap<'_, W, H> {
                 return;
             }
         }
-        self.hint.store(self.words.len() as u32);
+        self.hint.store(words_for(self.end) as u32);
     }
 
-    /// The lowest free object.
+    /// The place of the lowest free object.
     pub(crate) fn lowest_free(&self) -> Option<usize> {
-        let from = self.hint.load() as usize;
-        let rest = self.words.iter().enumerate().skip(from);
-        let mut free = rest.map(|(index, word)| (index, word.load())).filter(|(_, word)| *word != !0);
-        free.next().map(|(index, word)| index * 64 + word.trailing_ones() as usize)
+        let mut free =
+            self.starts_from_hint().map(|(index, starts)| (index, !self.words[index].load() & starts));
+        let (index, word) = free.find(|(_, word)| *word != 0)?;
+        Some(index * 64 + word.trailing_zeros() as usize)
     }
 
-    /// Frees an object; false when it was free.
-    pub(crate) fn free(&self, object: usize) -> bool {
-        let (index, bit) = (object / 64, 1 << (object % 64));
+    /// Frees the object that begins at a place; false when none was allocated there.
+    pub(crate) fn free(&self, place: usize) -> bool {
+        let (index, bit) = (place / 64, 1 << (place % 64));
         let word = self.words[index].load();
         self.words[index].store(word & !bit);
         if index < self.hint.load() as usize {
@@ -109,25 +135,29 @@ mod tests {
 
     #[test]
     fn hands_out_the_lowest_and_no_more_than_there_are() {
-        for len in [1, 8, 63, 64, 65, 130] {
-            let words: Vec<AtomicU64> = (0..words_for(len)).map(|_| AtomicU64::new(0)).collect();
+        for (len, step) in
+            [1, 8, 63, 64, 65, 130].into_iter().flat_map(|len| [1, 3, 7, 15].map(|step| (len, step)))
+        {
+            let words: Vec<AtomicU64> = (0..words_for(len * step) + 1).map(|_| AtomicU64::new(0)).collect();
             let hint = AtomicU32::new(0);
-            let bitmap = Bitmap { words: &words, hint: &hint };
-            bitmap.begin(len);
-            let is_taken = |object: usize| words[object / 64].load(Relaxed) >> (object % 64) & 1 != 0;
+            let bitmap = Bitmap { words: &words, hint: &hint, step, end: len * step };
+            let is_taken = |place: usize| is_set(&words[place / 64], place);
             assert_eq!(bitmap.lowest_free(), Some(0));
             let take = |wanted: usize| {
                 let mut taken = Vec::new();
-                bitmap.take(|object| {
-                    taken.push(object);
+                bitmap.take(|place| {
+                    taken.push(place);
                     taken.len() < wanted
                 });
                 taken
             };
-            assert_eq!(take(usize::MAX), (0..len).collect::<Vec<_>>());
-            assert!(take(1).is_empty() && is_taken(len - 1) && bitmap.lowest_free().is_none());
-            assert!(bitmap.free(len - 1) && !bitmap.free(len - 1) && !is_taken(len - 1));
-            assert_eq!(bitmap.lowest_free(), Some(len - 1));
+            let all: Vec<usize> = (0..len).map(|object| object * step).collect();
+            let last = all[len - 1];
+            assert_eq!([take(1), take(2), take(usize::MAX)].concat(), all);
+            assert_eq!((0..words.len() * 64).filter(|place| is_taken(*place)).collect::<Vec<_>>(), all);
+            assert!(take(1).is_empty() && bitmap.lowest_free().is_none());
+            assert!(bitmap.free(last) && !bitmap.free(last) && !is_taken(last));
+            assert_eq!(bitmap.lowest_free(), Some(last));
             assert!(len == 1 || bitmap.free(0));
             assert_eq!(take(1), [0]);
         }

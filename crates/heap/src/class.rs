@@ -1,6 +1,8 @@
 //! Size classes: steps of 16 bytes up to 128, then eight to each doubling, so that
 //! rounding up wastes at most an eighth.
 
+use core::ops::Range;
+
 /// How many classes there are.
 pub const CLASSES: usize = 72;
 /// The largest size that has a class.
@@ -56,48 +58,52 @@ pub fn class_of(size: usize) -> usize {
     CLASS_OF[size.div_ceil(QUANTUM)] as usize
 }
 
-/// What it takes to find the object that an address belongs to.
+/// Where objects lie in their span. They begin at places, which are as long as the largest
+/// power of two that divides their size: an object is 1, 3, 5 and so on to 15 places long, and
+/// finding the place of an address takes no division.
 #[derive(Debug)]
 pub(crate) struct Geometry {
-    /// 2^36 by the objects' size, rounded up.
-    reciprocal: u64,
     pub(crate) size: u32,
     /// Of a span.
     pub(crate) objects: u32,
+    /// The length of a place is 1 shifted by this.
+    pub(crate) shift: u8,
+    /// Places of an object.
+    pub(crate) step: u8,
 }
-
-const RECIPROCAL_BITS: u32 = 36;
-// With n < 2^20 the product's error, n / 2^36, stays below 1/size: the division is exact.
-const _: () = assert!(MOST_UNITS * UNIT < 1 << 20 && LARGEST_SMALL < 1 << 16);
 
 /// Of each class.
 pub(crate) static GEOMETRY: [Geometry; CLASSES] = {
-    let mut table = [const { Geometry { reciprocal: 0, size: 0, objects: 0 } }; CLASSES];
+    let mut table = [const { Geometry { size: 0, objects: 0, shift: 0, step: 0 } }; CLASSES];
     let mut class = 0;
     while class < CLASSES {
         let size = class_size(class);
+        let shift = size.trailing_zeros();
         table[class] = Geometry {
-            reciprocal: (1 << RECIPROCAL_BITS) / size as u64 + 1,
             size: size as u32,
             objects: (SPAN_UNITS[class] as usize * UNIT / size) as u32,
+            shift: shift as u8,
+            step: (size >> shift) as u8,
         };
         class += 1;
     }
     table
 };
 
+/// Places of the longest objects, in places.
+pub(crate) const LONGEST_STEP: usize = 15;
+
 impl Geometry {
-    /// The object that begins at `offset`, below 2^20, in a span; none if none does.
-    #[inline]
-    pub(crate) fn object_at(&self, offset: usize) -> Option<usize> {
-        let object = self.object_around(offset);
-        (object * self.size as usize == offset && object < self.objects as usize).then_some(object)
+    /// Whether an object begins at `offset` in a span.
+    pub(crate) fn is_start(&self, offset: usize) -> bool {
+        offset.is_multiple_of(self.size as usize) && offset / (self.size as usize) < self.objects as usize
     }
 
-    /// The object that `offset`, below 2^20, lies in; one too many if it lies behind all.
-    #[inline]
-    pub(crate) fn object_around(&self, offset: usize) -> usize {
-        ((offset as u64 * self.reciprocal) >> RECIPROCAL_BITS) as usize
+    /// The objects that have bytes in a part of a span, by the places where they begin.
+    pub(crate) fn starts_of(&self, part: Range<usize>) -> impl Iterator<Item = usize> {
+        let (size, step) = (self.size as usize, self.step as usize);
+        let end = part.end.div_ceil(size).min(self.objects as usize);
+        (part.start / size..end).map(move |object| object * step)
     }
 }
 
@@ -157,11 +163,26 @@ mod tests {
     fn only_starts_of_objects_are_objects() {
         for (class, geometry) in GEOMETRY.iter().enumerate() {
             let size = class_size(class);
+            assert_eq!((geometry.step as usize) << geometry.shift, size);
+            assert!(geometry.step as usize <= LONGEST_STEP && geometry.step % 2 == 1);
             for offset in 0..span_len(class) {
-                let expected =
-                    (offset % size == 0 && offset + size <= span_len(class)).then_some(offset / size);
-                assert_eq!(geometry.object_at(offset), expected, "offset {offset}, size {size}");
-                assert_eq!(geometry.object_around(offset), offset / size);
+                let expected = offset % size == 0 && offset + size <= span_len(class);
+                assert_eq!(geometry.is_start(offset), expected, "offset {offset}, size {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn objects_with_bytes_in_a_page() {
+        for (class, geometry) in GEOMETRY.iter().enumerate() {
+            for start in (0..span_len(class)).step_by(4096) {
+                let touches = |object: &usize| {
+                    let first = object * class_size(class);
+                    first < start + 4096 && first + class_size(class) > start
+                };
+                let objects = (0..geometry.objects as usize).filter(touches);
+                let places: Vec<usize> = objects.map(|object| object * geometry.step as usize).collect();
+                assert_eq!(geometry.starts_of(start..start + 4096).collect::<Vec<_>>(), places);
             }
         }
     }

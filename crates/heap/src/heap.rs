@@ -192,10 +192,12 @@ impl<S: PageSource> Heap<S> {
         let unit = unsafe { &*self.table.load(Ordering::Relaxed).add(offset / UNIT) };
         let entry = Entry(unit.load(Ordering::Acquire));
         let class = entry.class();
-        let geometry = GEOMETRY.get(class)?;
-        let object = geometry.object_at(addr % UNIT + entry.unit() * UNIT)?;
-        // SAFETY: as in `span_of`; it is one of the span's objects.
-        unsafe { entry.is_taken(object) }.then_some(class)
+        if class >= CLASSES {
+            return None;
+        }
+        let place = entry.place(addr)?;
+        // SAFETY: as in `span_of`; it is one of the span's places.
+        unsafe { entry.is_taken(place) }.then_some(class)
     }
 
     /// The address of `units` units, from a multiple of `align` units on, of which
@@ -414,10 +416,9 @@ impl<S: PageSource> Heap<S> {
             return FreeError::Foreign;
         }
         let entry = self.entry(addr);
-        let geometry = GEOMETRY.get(entry.class());
-        match geometry.and_then(|geometry| geometry.object_at(addr % UNIT + entry.unit() * UNIT)) {
-            Some(_) => FreeError::AlreadyFree(addr),
-            None => FreeError::NotAnObject,
+        match GEOMETRY.get(entry.class()) {
+            Some(geometry) if geometry.is_start(entry.offset(addr)) => FreeError::AlreadyFree(addr),
+            _ => FreeError::NotAnObject,
         }
     }
 

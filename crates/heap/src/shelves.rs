@@ -74,7 +74,7 @@ impl Shelves {
     #[must_use]
     pub(crate) fn change(&mut self, span: SpanRef, used: u32) -> Option<SpanRef> {
         let small = small(&span);
-        let (from, to) = (small.shelf.load(Relaxed), shelf_of(small.objects(), used));
+        let (from, to) = (small.shelf.load(Relaxed), shelf_of(small.geometry().objects, used));
         self.used = self.used + used as usize - small.used.load(Relaxed) as usize;
         small.used.store(used, Relaxed);
         if from == to {

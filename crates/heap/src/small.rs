@@ -31,7 +31,7 @@ impl<S: PageSource> Heap<S> {
 
     /// Allocates objects of a class into `places`; how many.
     fn fill(&self, class: usize, places: &mut [usize]) -> usize {
-        let size = class_size(class);
+        let (size, shift) = (class_size(class), GEOMETRY[class].shift);
         let filled = self.classes[class].with(|shelves| {
             let mut filled = 0;
             while filled < places.len() {
@@ -40,8 +40,8 @@ impl<S: PageSource> Heap<S> {
                 };
                 let (small, bitmap) = span.small().expect("of a class");
                 let before = filled;
-                bitmap.take(|object| {
-                    places[filled] = span.start + object * size;
+                bitmap.take(|place| {
+                    places[filled] = span.start + (place << shift);
                     filled += 1;
                     filled < places.len()
                 });
@@ -64,7 +64,7 @@ impl<S: PageSource> Heap<S> {
         shelves.fullest_of(|span| {
             let (small, bitmap) = span.small().expect("of a class");
             let lowest = bitmap.lowest_free().unwrap_or(0);
-            self.source.is_resident((span.start + lowest * class_size(small.class)) / PAGE * PAGE)
+            self.source.is_resident((span.start + (lowest << small.geometry().shift)) / PAGE * PAGE)
         })
     }
 
@@ -185,7 +185,7 @@ impl<S: PageSource> Heap<S> {
             return (None, &objects[1..]);
         };
         let (_, bitmap) = span.small().expect("of a class");
-        let (geometry, len) = (&GEOMETRY[class], span_len(class));
+        let (shift, len) = (GEOMETRY[class].shift, span_len(class));
         let (mut count, mut seen) = (0, 0);
         for addr in objects {
             let offset = addr.wrapping_sub(span.start);
@@ -193,7 +193,8 @@ impl<S: PageSource> Heap<S> {
                 break;
             }
             seen += 1;
-            if geometry.object_at(offset).is_some_and(|object| bitmap.free(object)) {
+            // It was at the start of a place when it was freed, and spans of a class are alike.
+            if bitmap.free(offset >> shift) {
                 count += 1;
             } else {
                 *result = Err(FreeError::AlreadyFree(*addr));

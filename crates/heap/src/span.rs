@@ -2,7 +2,7 @@
 //! Spans: runs of units that hold the objects of one class, or one large object.
 
 use crate::bitmap::{Bitmap, is_set, words_for};
-use crate::class::{CLASSES, GEOMETRY, MOST_UNITS, UNIT, span_len};
+use crate::class::{CLASSES, GEOMETRY, Geometry, MOST_UNITS, QUANTUM, UNIT, span_len};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
@@ -52,9 +52,13 @@ impl Small {
         Self { class, used: zero(), shelf: AtomicU8::new(0), place: zero(), hint: zero() }
     }
 
-    /// Objects that it has room for.
-    pub(crate) fn objects(&self) -> u32 {
-        GEOMETRY[self.class].objects
+    pub(crate) fn geometry(&self) -> &'static Geometry {
+        &GEOMETRY[self.class]
+    }
+
+    /// Words of bits: one bit for each place, also where there is no room for an object.
+    fn words(&self) -> usize {
+        words_for(span_len(self.class) >> self.geometry().shift)
     }
 }
 
@@ -62,7 +66,7 @@ impl Kind {
     /// The span's bytes in memory, and its bits'.
     fn layout(&self) -> Layout {
         let words = match self {
-            Self::Small(small) => words_for(small.objects() as usize),
+            Self::Small(small) => small.words(),
             Self::Large(_) => 0,
         };
         let bits = Layout::array::<AtomicU64>(words).expect("a few words");
@@ -97,7 +101,7 @@ impl SpanRef {
         let layout = kind.layout();
         // SAFETY: the layout is not empty and has a span at its start; what follows is
         // zero, as bits begin.
-        let span = unsafe {
+        unsafe {
             let Some(span) = NonNull::new(alloc_zeroed(layout).cast::<Span>()) else {
                 handle_alloc_error(layout);
             };
@@ -105,11 +109,7 @@ impl SpanRef {
             // Read again from the table, and where its bits are.
             _ = span.as_ptr().expose_provenance();
             Self(span)
-        };
-        if let Some((small, bitmap)) = span.small() {
-            bitmap.begin(small.objects() as usize);
         }
-        span
     }
 
     /// Gives its memory back.
@@ -129,11 +129,12 @@ impl Span {
     pub(crate) fn small(&self) -> Option<(&Small, Bitmap<'_>)> {
         match &self.kind {
             Kind::Small(small) => {
-                let words = words_for(small.objects() as usize);
                 // SAFETY: a span of small objects is followed by that many words.
-                let words =
-                    unsafe { core::slice::from_raw_parts(first_word(ptr::from_ref(self).addr()), words) };
-                Some((small, Bitmap { words, hint: &small.hint }))
+                let words = unsafe {
+                    core::slice::from_raw_parts(first_word(ptr::from_ref(self).addr()), small.words())
+                };
+                let (step, objects) = (small.geometry().step as usize, small.geometry().objects as usize);
+                Some((small, Bitmap { words, hint: &small.hint, step, end: objects * step }))
             }
             Kind::Large(_) => None,
         }
@@ -155,14 +156,16 @@ fn first_word(span: usize) -> *const AtomicU64 {
     ptr::with_exposed_provenance(span + size_of::<Span>())
 }
 
-/// What the unit table says of a unit: the span's address in bits 0 to 47, the unit's
-/// number in it in bits 48 to 55; in bits 56 to 63 its class plus 1, [`LARGE`], or 0 if
-/// there is no span.
+/// What the unit table says of a unit: the span's address in bits 0 to 47, of which the low six,
+/// always 0, say how long a place is instead: 1 shifted by so much; the unit's number in the span
+/// in bits 48 to 55; in bits 56 to 63 its class plus 1, [`LARGE`], or 0 if there is no span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry(pub(crate) u64);
 
 const ADDRESS_BITS: u32 = 48;
 const KIND_BIT: u32 = 56;
+const SHIFT_MASK: u64 = align_of::<Span>() as u64 - 1;
+const _: () = assert!(SHIFT_MASK == 63, "shifts of 64 bits fit");
 /// The kind of large objects' spans.
 const LARGE: u64 = 0xff;
 const _: () = assert!(CLASSES < LARGE as usize && MOST_UNITS < 1 << (KIND_BIT - ADDRESS_BITS));
@@ -172,13 +175,13 @@ impl Entry {
 
     /// For the unit of this number of a span.
     pub(crate) fn new(span: SpanRef, unit: usize) -> Self {
-        let kind = match &span.kind {
-            Kind::Small(small) => small.class as u64 + 1,
-            Kind::Large(_) => LARGE,
+        let (kind, shift) = match &span.kind {
+            Kind::Small(small) => (small.class as u64 + 1, small.geometry().shift.into()),
+            Kind::Large(_) => (LARGE, 0),
         };
         let address = span.0.addr().get() as u64;
-        debug_assert!(address >> ADDRESS_BITS == 0 && unit < MOST_UNITS);
-        Self(kind << KIND_BIT | (unit as u64) << ADDRESS_BITS | address)
+        debug_assert!(address >> ADDRESS_BITS == 0 && address & SHIFT_MASK == 0 && unit < MOST_UNITS);
+        Self(kind << KIND_BIT | (unit as u64) << ADDRESS_BITS | address | shift)
     }
 
     /// The class of small objects; something that is none otherwise.
@@ -187,14 +190,23 @@ impl Entry {
         ((self.0 >> KIND_BIT) as usize).wrapping_sub(1)
     }
 
-    /// The unit's number in its span.
+    /// How far behind the start of its span an address in the unit is.
     #[inline]
-    pub(crate) fn unit(self) -> usize {
-        (self.0 >> ADDRESS_BITS) as u8 as usize
+    pub(crate) fn offset(self, addr: usize) -> usize {
+        (self.0 >> ADDRESS_BITS) as u8 as usize * UNIT + addr % UNIT
     }
 
+    /// The place that begins at an address in the unit, whose span is of small objects.
+    #[inline]
+    pub(crate) fn place(self, addr: usize) -> Option<usize> {
+        // What is behind the start of a place makes the number large.
+        let place = self.offset(addr).rotate_right((self.0 & SHIFT_MASK) as u32);
+        (place < MOST_UNITS * UNIT / QUANTUM).then_some(place)
+    }
+
+    #[inline]
     fn address(self) -> usize {
-        (self.0 & ((1 << ADDRESS_BITS) - 1)) as usize
+        (self.0 & ((1 << ADDRESS_BITS) - 1) & !SHIFT_MASK) as usize
     }
 
     /// The span, if there is one.
@@ -206,16 +218,16 @@ impl Entry {
         NonNull::new(ptr::with_exposed_provenance_mut(self.address())).map(SpanRef)
     }
 
-    /// Whether an object of the span is allocated.
+    /// Whether an object is allocated that begins at a place of the span.
     ///
     /// # Safety
-    /// The span has not ended, is of small objects, and has room for this one.
+    /// The span has not ended, is of small objects, and has this place.
     #[inline]
-    pub(crate) unsafe fn is_taken(self, object: usize) -> bool {
+    pub(crate) unsafe fn is_taken(self, place: usize) -> bool {
         let words = first_word(self.address());
         // SAFETY: within the words that follow the span, by the caller's contract.
-        let word = unsafe { &*words.add(object / 64) };
-        is_set(word, object)
+        let word = unsafe { &*words.add(place / 64) };
+        is_set(word, place)
     }
 }
 
@@ -228,23 +240,27 @@ mod tests {
         for class in 0..CLASSES {
             let span = SpanRef::begin(7 << 20, Kind::Small(Small::new(class)));
             let (small, bitmap) = span.small().expect("small");
-            let objects = small.objects() as usize;
-            let mut taken = 0;
-            bitmap.take(|object| {
-                assert_eq!(object, taken);
-                taken += 1;
+            let Geometry { size, objects, shift, .. } = *small.geometry();
+            let mut taken = Vec::new();
+            bitmap.take(|place| {
+                taken.push(place << shift);
                 true
             });
-            assert_eq!(taken, objects);
-            assert!(bitmap.free(objects - 1));
+            assert_eq!(taken, (0..objects as usize).map(|object| object * size as usize).collect::<Vec<_>>());
+            let last = taken.pop().expect("some");
+            assert!(bitmap.free(last >> shift));
             for unit in 0..span_len(class) / UNIT {
                 let entry = Entry::new(span, unit);
-                assert_eq!((entry.class(), entry.unit()), (class, unit));
-                // SAFETY: it has not ended, and the objects are its own.
-                unsafe {
-                    assert_eq!(entry.span(), Some(span));
-                    assert!(!entry.is_taken(objects - 1) && (objects == 1 || entry.is_taken(0)));
-                }
+                assert_eq!((entry.class(), entry.offset(9 * UNIT + 5)), (class, unit * UNIT + 5));
+                // SAFETY: it has not ended.
+                assert_eq!(unsafe { entry.span() }, Some(span));
+                let offsets = (0..UNIT).step_by(8).map(|offset| unit * UNIT + offset);
+                let found = offsets.filter(|offset| {
+                    // SAFETY: it has not ended, and the place is its own.
+                    entry.place(offset % UNIT).is_some_and(|place| unsafe { entry.is_taken(place) })
+                });
+                let expected = taken.iter().filter(|offset| *offset / UNIT == unit);
+                assert_eq!(found.collect::<Vec<_>>(), expected.copied().collect::<Vec<_>>());
             }
             // SAFETY: used by nobody.
             unsafe { span.end() };

@@ -31,11 +31,10 @@ impl<S: PageSource> Heap<S> {
             let entry_now = self.entry(page);
             let geometry = GEOMETRY.get(entry_now.class()).filter(|_| entry_now == entry);
             let Some(geometry) = geometry else { return false };
-            let start = page % UNIT + entry.unit() * UNIT;
-            let last = geometry.object_around(start + PAGE - 1).min(geometry.objects as usize - 1);
+            let start = entry.offset(page);
             // SAFETY: the span is of this class, and in the table under its lock; the
-            // objects are its own.
-            (geometry.object_around(start)..=last).all(|object| !unsafe { entry.is_taken(object) })
+            // places are its own.
+            geometry.starts_of(start..start + PAGE).all(|place| !unsafe { entry.is_taken(place) })
         }) == Some(true)
     }
 

@@ -135,25 +135,39 @@ fn hot(programs: &Programs, options: &Options, allocators: &[Allocator]) -> Resu
     for round in 1..=options.rounds {
         eprintln!("round {round} of {}", options.rounds);
         for (line, (sizes, pattern)) in lines.iter().enumerate() {
-            for (column, allocator) in allocators.iter().enumerate() {
-                let mut command = allocator.in_ram(programs);
+            // Nobody is first each time.
+            for column in (0..allocators.len()).map(|turn| (turn + round) % allocators.len()) {
+                let mut command = allocators[column].in_ram(programs);
                 let row = row(&output(command.args(["malloc", "--sizes", sizes, "--pattern", pattern]))?)?;
                 names[line] = row["phase"].as_str().unwrap_or_default().to_owned();
                 samples[line][column].push(number(&row, "seconds")? * 1e9 / number(&row, "touches")?);
             }
         }
     }
-    println!("\nnanoseconds of one malloc, a touch and one free; medians of {} rounds\n", options.rounds);
+    println!(
+        "\nnanoseconds of one malloc, a touch and one free, and of the rounds' ratios to the fastest; medians of \
+         {} rounds\n",
+        options.rounds
+    );
     header("sizes, and who frees", allocators, "of the fastest");
     for (name, samples) in names.iter().zip(&mut samples) {
-        let medians: Vec<f64> = samples.iter_mut().map(|values| median(values)).collect();
-        let best = medians.iter().copied().fold(f64::INFINITY, f64::min);
-        let shown: Vec<String> = medians.iter().map(|value| format!("{value:>8.1}")).collect();
-        let ratio = medians[0] / best;
+        let ratio = of_the_fastest(samples);
+        let medians = samples.iter_mut().map(|values| median(values));
+        let shown: Vec<String> = medians.map(|value| format!("{value:>8.1}")).collect();
         let verdict = if ratio <= ASKED { "" } else { " (slow)" };
         println!("| {name:24} | {} | {ratio:>6.2}×{verdict} |", shown.join(" | "));
     }
     Ok(())
+}
+
+/// The first's time, of that of the fastest of all. What ran in the same round is compared: the
+/// machine is faster in one minute than in another.
+fn of_the_fastest(samples: &[Vec<f64>]) -> f64 {
+    let (own, others) = samples.split_first().expect("Outcore is always measured");
+    let ratios = others
+        .iter()
+        .map(|other| median(&mut own.iter().zip(other).map(|(own, other)| own / other).collect::<Vec<_>>()));
+    ratios.fold(1.0, f64::max)
 }
 
 /// Outcore pages its own malloc's memory, and what the others map by mmap(2) by name.
