@@ -96,6 +96,7 @@ impl Findings {
         line("  system call", source(&self.offer.syscall));
         line("  user-mode only", source(&self.offer.user_mode));
         line("pages", self.mechanism().to_owned());
+        line("lost pages", self.losses().to_owned());
         line("transfers", self.transfers());
         line("pager", pager().to_owned());
         line(
@@ -162,6 +163,21 @@ impl Findings {
         }
     }
 
+    fn poisons(&self) -> bool {
+        self.offer.best().is_some_and(|features| features.contains(Features::POISON))
+    }
+
+    /// What happens where bytes do not come back from the store.
+    fn losses(&self) -> &'static str {
+        if self.offer.best().is_none() {
+            "none, as nothing is paged"
+        } else if self.poisons() {
+            "SIGBUS where they are touched (UFFDIO_POISON)"
+        } else {
+            "stop the program, a fallback: UFFDIO_POISON came with Linux 6.6"
+        }
+    }
+
     /// How bytes get to the store.
     fn transfers(&self) -> String {
         match &self.io_uring {
@@ -223,6 +239,7 @@ impl Findings {
                 "unprivileged_userfaultfd": self.unprivileged_sysctl,
                 "full": self.offer.full().is_some(),
                 "move": self.moves(),
+                "poison": self.poisons(),
             },
             "pager_process": companion::are_possible(),
             "io_uring": {

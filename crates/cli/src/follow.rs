@@ -5,6 +5,8 @@ use crate::budget;
 use crate::cgroup;
 use crate::kernel::{Waited, spawn_without_signals, wait_for_pressure};
 use crate::memory::Memory;
+use crate::size::shown;
+use crate::trouble::say;
 use std::fs::File;
 use std::sync::Weak;
 use std::sync::atomic::Ordering::Relaxed;
@@ -40,8 +42,7 @@ impl Aim {
 /// Keeps the budget of `ledger` up to date for as long as `run` is there, or until somebody else
 /// sets it.
 pub(crate) fn follow(ledger: &'static Ledger, run: Weak<()>) {
-    // Without a thread the budget stays what it was.
-    let _ = spawn_without_signals(move || {
+    let begun = spawn_without_signals(move || {
         let pressure = cgroup::pressure();
         let mut aim = Aim { most: u64::MAX };
         let mut ours = ledger.budget();
@@ -57,6 +58,12 @@ pub(crate) fn follow(ledger: &'static Ledger, run: Weak<()>) {
             }
         }
     });
+    if let Err(error) = begun {
+        say(&format!(
+            "--ram auto: no thread can be started that would follow what memory is left ({error}); the budget stays at {}",
+            shown(ledger.budget())
+        ));
+    }
 }
 
 /// Waits until it is time to look again; whether because memory is short.

@@ -19,7 +19,8 @@ The number is that of a process of the run or of the outcore that watches it. Do
 budget counts at once: what does not fit any more is evicted. A run with --ram auto does not follow its \
 control group any more once it has been set.
 
-Exit status: 0; 2 if there is no such run, it belongs to somebody else, or the budget is too small.";
+Exit status: 0; 2 if there is no such run, it belongs to somebody else, or the budget is too small. With \
+all, every run that can be changed is, and 2 says that some could not.";
 
 /// The most that the pager can keep account of.
 const MOST: u64 = 512 << 30;
@@ -66,16 +67,27 @@ pub(crate) fn set(options: &Options) -> Result<u8, Trouble> {
             None => "nothing runs under outcore".to_owned(),
         }));
     }
-    for supervisor in supervisors {
+    change_each(&supervisors, |supervisor| {
         let ledger = ledger_of(supervisor).ok_or_else(|| {
             Trouble::bad_input(format!(
                 "the run of process {supervisor} has no ledger that this outcore understands; it was started by another \
                  version, or has just ended"
             ))
         })?;
-        change(supervisor, ledger, &options.ram)?;
+        change(supervisor, ledger, &options.ram)
+    })
+}
+
+/// Changes all that can be. Why others cannot is said, but for the last of them, which is returned.
+fn change_each(supervisors: &[u32], change: impl Fn(u32) -> Result<(), Trouble>) -> Result<u8, Trouble> {
+    let refused = supervisors.iter().filter_map(|supervisor| change(*supervisor).err());
+    match refused.reduce(|before, trouble| {
+        say(&before.text);
+        trouble
+    }) {
+        Some(last) => Err(last),
+        None => Ok(0),
     }
-    Ok(0)
 }
 
 fn change(supervisor: u32, ledger: &Ledger, text: &str) -> Result<(), Trouble> {
@@ -132,5 +144,21 @@ mod tests {
         assert_eq!((change(7, ledger, "1T").unwrap_err().status, ledger.budget()), (2, 256 * MIB));
         change(7, ledger, "128M").unwrap();
         assert_eq!(ledger.budget(), 128 * MIB);
+    }
+
+    #[test]
+    fn who_is_refused_does_not_keep_others_from_it() {
+        let asked = std::cell::RefCell::new(Vec::new());
+        let change = |supervisor: u32| {
+            asked.borrow_mut().push(supervisor);
+            if supervisor.is_multiple_of(2) {
+                Err(Trouble::bad_input(format!("not {supervisor}")))
+            } else {
+                Ok(())
+            }
+        };
+        let refused = change_each(&[1, 2, 3, 4, 5], change).unwrap_err();
+        assert_eq!((asked.take(), refused.status, refused.text.as_str()), (vec![1, 2, 3, 4, 5], 2, "not 4"));
+        assert_eq!(change_each(&[7, 9], change).unwrap(), 0);
     }
 }

@@ -535,6 +535,7 @@ fn the_doctor_looks_at_everything() {
         "userfaultfd",
         "/dev/userfaultfd",
         "pages",
+        "lost pages",
         "transfers",
         "pager",
         "RAM",

@@ -389,7 +389,7 @@ impl Pagemap {
             return_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
             ..ScanArg::default()
         };
-        if let Err(from) = self.scan(start, end, &any, &mut runs) {
+        if let Err((from, _)) = self.scan(start, end, &any, &mut runs) {
             self.scan_by_reading(from, end, &mut runs)?;
         }
         runs.finish();
@@ -400,7 +400,7 @@ impl Pagemap {
     /// `WP_ASYNC`, which their range is registered with, protected them.
     ///
     /// # Errors
-    /// `ENOTTY` where the kernel has no PAGEMAP_SCAN: before 6.7.
+    /// What the kernel says: `ENOTTY` where it has no PAGEMAP_SCAN, before 6.7.
     pub fn scan_written(
         &self,
         start: usize,
@@ -415,17 +415,17 @@ impl Pagemap {
         };
         let scanned = self.scan(start, end, &written, &mut runs);
         runs.finish();
-        scanned.map_err(|_| Errno::NOTTY)
+        scanned.map_err(|(_, error)| error)
     }
 
-    /// Runs of pages of some categories; where the kernel refuses, if it does.
+    /// Runs of pages of some categories; where the kernel refuses and why, if it does.
     fn scan(
         &self,
         start: usize,
         end: usize,
         wanted: &ScanArg,
         runs: &mut Runs<impl FnMut(usize, usize)>,
-    ) -> Result<(), usize> {
+    ) -> Result<(), (usize, Errno)> {
         let mut regions = [Region::default(); 256];
         let mut from = start;
         while from < end {
@@ -439,7 +439,10 @@ impl Pagemap {
             };
             // SAFETY: the argument is the ioctl's, and the vector as long as it says.
             let found = unsafe { libc::ioctl(self.fd.as_raw_fd(), PAGEMAP_SCAN, &mut arg) };
-            let found = usize::try_from(found).map_err(|_| from)?;
+            let Ok(found) = usize::try_from(found) else {
+                let error = std::io::Error::last_os_error();
+                return Err((from, Errno::from_io_error(&error).unwrap_or(Errno::IO)));
+            };
             for region in &regions[..found] {
                 runs.add(region.start as usize, region.end as usize);
             }
