@@ -81,10 +81,12 @@ impl<W: Word<u64>, H: Word<u32>> Bitmap<'_, W, H> {
         let (step, end) = (self.step, self.end);
         let mut place = (self.hint.load() as usize * 64).next_multiple_of(step);
         core::iter::from_fn(move || {
-            let (index, first) = (place / 64, place % 64);
-            let rest = end.checked_sub(index * 64).filter(|_| place < end)?;
-            let starts = MULTIPLES[step] << first;
+            if place >= end {
+                return None;
+            }
+            let (index, starts) = (place / 64, MULTIPLES[step] << (place % 64));
             place += starts.count_ones() as usize * step;
+            let rest = end - index * 64;
             Some((index, if rest < 64 { starts & ((1 << rest) - 1) } else { starts }))
         })
     }
