@@ -148,30 +148,26 @@ impl Findings {
         }
     }
 
-    fn moves(&self) -> bool {
-        self.offer.best().is_some_and(|features| features.contains(Features::MOVE))
+    fn has(&self, feature: Features) -> bool {
+        self.offer.best().is_some_and(|features| features.contains(feature))
     }
 
     /// How pages get in and out of RAM.
     fn mechanism(&self) -> &'static str {
         if self.offer.best().is_none() {
             "cannot be paged"
-        } else if self.moves() {
+        } else if self.has(Features::MOVE) {
             "move (UFFDIO_MOVE)"
         } else {
             "are copied, a fallback that is slower: UFFDIO_MOVE came with Linux 6.8"
         }
     }
 
-    fn poisons(&self) -> bool {
-        self.offer.best().is_some_and(|features| features.contains(Features::POISON))
-    }
-
     /// What happens where bytes do not come back from the store.
     fn losses(&self) -> &'static str {
         if self.offer.best().is_none() {
             "none, as nothing is paged"
-        } else if self.poisons() {
+        } else if self.has(Features::POISON) {
             "SIGBUS where they are touched (UFFDIO_POISON)"
         } else {
             "stop the program, a fallback: UFFDIO_POISON came with Linux 6.6"
@@ -212,7 +208,7 @@ impl Findings {
         if self.io_uring.is_err() {
             advice.push(IO_URING_ADVICE);
         }
-        if self.offer.best().is_some() && !self.moves() {
+        if self.offer.best().is_some() && !self.has(Features::MOVE) {
             advice.push("a kernel from Linux 6.12 on, where pages move without a copy");
         }
         if self.overcommit == Some(2) {
@@ -238,8 +234,8 @@ impl Findings {
                 "user_mode_only": source(&self.offer.user_mode),
                 "unprivileged_userfaultfd": self.unprivileged_sysctl,
                 "full": self.offer.full().is_some(),
-                "move": self.moves(),
-                "poison": self.poisons(),
+                "move": self.has(Features::MOVE),
+                "poison": self.has(Features::POISON),
             },
             "pager_process": companion::are_possible(),
             "io_uring": {

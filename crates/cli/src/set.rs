@@ -20,7 +20,8 @@ budget counts at once: what does not fit any more is evicted. A run with --ram a
 control group any more once it has been set.
 
 Exit status: 0; 2 if there is no such run, it belongs to somebody else, or the budget is too small. With \
-all, every run that can be changed is, and 2 says that some could not.";
+all, those that cannot be looked into are named and left out; of the others all that can be changed are, and 2 says that \
+one could not.";
 
 /// The most that the pager can keep account of.
 const MOST: u64 = 512 << 30;
@@ -67,6 +68,7 @@ pub(crate) fn set(options: &Options) -> Result<u8, Trouble> {
             None => "nothing runs under outcore".to_owned(),
         }));
     }
+    let bytes = wanted(&options.ram)?;
     change_each(&supervisors, |supervisor| {
         let ledger = ledger_of(supervisor).ok_or_else(|| {
             Trouble::bad_input(format!(
@@ -74,23 +76,12 @@ pub(crate) fn set(options: &Options) -> Result<u8, Trouble> {
                  version, or has just ended"
             ))
         })?;
-        change(supervisor, ledger, &options.ram)
+        change(supervisor, ledger, &options.ram, bytes)
     })
 }
 
-/// Changes all that can be. Why others cannot is said, but for the last of them, which is returned.
-fn change_each(supervisors: &[u32], change: impl Fn(u32) -> Result<(), Trouble>) -> Result<u8, Trouble> {
-    let refused = supervisors.iter().filter_map(|supervisor| change(*supervisor).err());
-    match refused.reduce(|before, trouble| {
-        say(&before.text);
-        trouble
-    }) {
-        Some(last) => Err(last),
-        None => Ok(0),
-    }
-}
-
-fn change(supervisor: u32, ledger: &Ledger, text: &str) -> Result<(), Trouble> {
+/// The bytes that a budget is written for.
+fn wanted(text: &str) -> Result<u64, Trouble> {
     let bytes = budget::resolve(text, &Memory::look()).map_err(|trouble| Trouble::bad_input(trouble.text))?;
     if bytes >= MOST {
         return Err(Trouble::bad_input(format!(
@@ -98,6 +89,20 @@ fn change(supervisor: u32, ledger: &Ledger, text: &str) -> Result<(), Trouble> {
             typed(MOST)
         )));
     }
+    Ok(bytes)
+}
+
+/// Changes all that can be. Why others cannot is said, but for the last of them, which is returned.
+fn change_each(supervisors: &[u32], change: impl Fn(u32) -> Result<(), Trouble>) -> Result<u8, Trouble> {
+    let mut refused: Vec<Trouble> =
+        supervisors.iter().filter_map(|supervisor| change(*supervisor).err()).collect();
+    let Some(last) = refused.pop() else { return Ok(0) };
+    refused.iter().for_each(|trouble| say(&trouble.text));
+    Err(last)
+}
+
+/// The run has so many `bytes` from now on, written as `text`.
+fn change(supervisor: u32, ledger: &Ledger, text: &str, bytes: u64) -> Result<(), Trouble> {
     let needed = least(ledger);
     if bytes < needed {
         return Err(Trouble::bad_input(format!(
@@ -134,15 +139,16 @@ mod tests {
         let (_file, ledger) = Ledger::create(256 * MIB).unwrap();
         let seat = ledger.sit(std::process::id()).unwrap();
         seat.seat().floor.store(100 * MIB, Relaxed);
-        let refused = change(7, ledger, "64M").unwrap_err();
+        let change = |text| wanted(text).and_then(|bytes| change(7, ledger, text, bytes));
+        let refused = change("64M").unwrap_err();
         assert_eq!(refused.status, 2);
         assert!(
             refused.text.contains("--ram 64M is too small") && refused.text.contains("take 108 MiB"),
             "{}",
             refused.text
         );
-        assert_eq!((change(7, ledger, "1T").unwrap_err().status, ledger.budget()), (2, 256 * MIB));
-        change(7, ledger, "128M").unwrap();
+        assert_eq!((change("1T").unwrap_err().status, ledger.budget()), (2, 256 * MIB));
+        change("128M").unwrap();
         assert_eq!(ledger.budget(), 128 * MIB);
     }
 

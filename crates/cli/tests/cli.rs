@@ -534,7 +534,7 @@ fn the_doctor_looks_at_everything() {
         "kernel",
         "userfaultfd",
         "/dev/userfaultfd",
-        "pages",
+        "\npages ",
         "lost pages",
         "transfers",
         "pager",

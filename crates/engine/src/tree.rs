@@ -237,8 +237,10 @@ impl Tree {
     /// Pagers that could use more, this one among them; none if it could not.
     pub(crate) fn short_pagers(&self) -> usize {
         let is_short = |seat: &Seat| seat.is_short.load(Relaxed) != 0;
-        let all = || self.account.ledger().taken().filter(|seat| is_short(seat)).count();
-        if is_short(self.account.seat()) { all() } else { 0 }
+        if !is_short(self.account.seat()) {
+            return 0;
+        }
+        self.account.ledger().taken().filter(|seat| is_short(seat)).count()
     }
 
     /// Whether it was woken since it last looked.

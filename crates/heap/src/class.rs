@@ -66,25 +66,16 @@ pub(crate) struct Geometry {
     pub(crate) size: u32,
     /// Of a span.
     pub(crate) objects: u32,
-    /// The length of a place is 1 shifted by this.
-    pub(crate) shift: u8,
-    /// Places of an object.
-    pub(crate) step: u8,
 }
 
 /// Of each class.
 pub(crate) static GEOMETRY: [Geometry; CLASSES] = {
-    let mut table = [const { Geometry { size: 0, objects: 0, shift: 0, step: 0 } }; CLASSES];
+    let mut table = [const { Geometry { size: 0, objects: 0 } }; CLASSES];
     let mut class = 0;
     while class < CLASSES {
         let size = class_size(class);
-        let shift = size.trailing_zeros();
-        table[class] = Geometry {
-            size: size as u32,
-            objects: (SPAN_UNITS[class] as usize * UNIT / size) as u32,
-            shift: shift as u8,
-            step: (size >> shift) as u8,
-        };
+        table[class] =
+            Geometry { size: size as u32, objects: (SPAN_UNITS[class] as usize * UNIT / size) as u32 };
         class += 1;
     }
     table
@@ -94,6 +85,16 @@ pub(crate) static GEOMETRY: [Geometry; CLASSES] = {
 pub(crate) const LONGEST_STEP: usize = 15;
 
 impl Geometry {
+    /// The length of a place is 1 shifted by this.
+    pub(crate) fn shift(&self) -> u32 {
+        self.size.trailing_zeros()
+    }
+
+    /// Places of an object.
+    pub(crate) fn step(&self) -> usize {
+        (self.size >> self.shift()) as usize
+    }
+
     /// Whether an object begins at `offset` in a span.
     pub(crate) fn is_start(&self, offset: usize) -> bool {
         offset.is_multiple_of(self.size as usize) && offset / (self.size as usize) < self.objects as usize
@@ -101,7 +102,7 @@ impl Geometry {
 
     /// The objects that have bytes in a part of a span, by the places where they begin.
     pub(crate) fn starts_of(&self, part: Range<usize>) -> impl Iterator<Item = usize> {
-        let (size, step) = (self.size as usize, self.step as usize);
+        let (size, step) = (self.size as usize, self.step());
         let end = part.end.div_ceil(size).min(self.objects as usize);
         (part.start / size..end).map(move |object| object * step)
     }
@@ -163,8 +164,8 @@ mod tests {
     fn only_starts_of_objects_are_objects() {
         for (class, geometry) in GEOMETRY.iter().enumerate() {
             let size = class_size(class);
-            assert_eq!((geometry.step as usize) << geometry.shift, size);
-            assert!(geometry.step as usize <= LONGEST_STEP && geometry.step % 2 == 1);
+            assert_eq!(geometry.step() << geometry.shift(), size);
+            assert!(geometry.step() <= LONGEST_STEP && geometry.step() % 2 == 1);
             for offset in 0..span_len(class) {
                 let expected = offset % size == 0 && offset + size <= span_len(class);
                 assert_eq!(geometry.is_start(offset), expected, "offset {offset}, size {size}");
@@ -181,7 +182,7 @@ mod tests {
                     first < start + 4096 && first + class_size(class) > start
                 };
                 let objects = (0..geometry.objects as usize).filter(touches);
-                let places: Vec<usize> = objects.map(|object| object * geometry.step as usize).collect();
+                let places: Vec<usize> = objects.map(|object| object * geometry.step()).collect();
                 assert_eq!(geometry.starts_of(start..start + 4096).collect::<Vec<_>>(), places);
             }
         }

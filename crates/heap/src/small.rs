@@ -31,7 +31,7 @@ impl<S: PageSource> Heap<S> {
 
     /// Allocates objects of a class into `places`; how many.
     fn fill(&self, class: usize, places: &mut [usize]) -> usize {
-        let (size, shift) = (class_size(class), GEOMETRY[class].shift);
+        let (size, shift) = (class_size(class), GEOMETRY[class].shift());
         let filled = self.classes[class].with(|shelves| {
             let mut filled = 0;
             while filled < places.len() {
@@ -64,7 +64,7 @@ impl<S: PageSource> Heap<S> {
         shelves.fullest_of(|span| {
             let (small, bitmap) = span.small().expect("of a class");
             let lowest = bitmap.lowest_free().unwrap_or(0);
-            self.source.is_resident((span.start + (lowest << small.geometry().shift)) / PAGE * PAGE)
+            self.source.is_resident((span.start + (lowest << small.geometry().shift())) / PAGE * PAGE)
         })
     }
 
@@ -185,7 +185,7 @@ impl<S: PageSource> Heap<S> {
             return (None, &objects[1..]);
         };
         let (_, bitmap) = span.small().expect("of a class");
-        let (shift, len) = (GEOMETRY[class].shift, span_len(class));
+        let (shift, len) = (GEOMETRY[class].shift(), span_len(class));
         let (mut count, mut seen) = (0, 0);
         for addr in objects {
             let offset = addr.wrapping_sub(span.start);

@@ -58,7 +58,7 @@ impl Small {
 
     /// Words of bits: one bit for each place, also where there is no room for an object.
     fn words(&self) -> usize {
-        words_for(span_len(self.class) >> self.geometry().shift)
+        words_for(span_len(self.class) >> self.geometry().shift())
     }
 }
 
@@ -133,8 +133,9 @@ impl Span {
                 let words = unsafe {
                     core::slice::from_raw_parts(first_word(ptr::from_ref(self).addr()), small.words())
                 };
-                let (step, objects) = (small.geometry().step as usize, small.geometry().objects as usize);
-                Some((small, Bitmap { words, hint: &small.hint, step, end: objects * step }))
+                let geometry = small.geometry();
+                let (step, end) = (geometry.step(), geometry.objects as usize * geometry.step());
+                Some((small, Bitmap { words, hint: &small.hint, step, end }))
             }
             Kind::Large(_) => None,
         }
@@ -176,7 +177,7 @@ impl Entry {
     /// For the unit of this number of a span.
     pub(crate) fn new(span: SpanRef, unit: usize) -> Self {
         let (kind, shift) = match &span.kind {
-            Kind::Small(small) => (small.class as u64 + 1, small.geometry().shift.into()),
+            Kind::Small(small) => (small.class as u64 + 1, small.geometry().shift().into()),
             Kind::Large(_) => (LARGE, 0),
         };
         let address = span.0.addr().get() as u64;
@@ -190,10 +191,16 @@ impl Entry {
         ((self.0 >> KIND_BIT) as usize).wrapping_sub(1)
     }
 
+    /// The unit's number in its span.
+    #[inline]
+    pub(crate) fn unit(self) -> usize {
+        (self.0 >> ADDRESS_BITS) as u8 as usize
+    }
+
     /// How far behind the start of its span an address in the unit is.
     #[inline]
     pub(crate) fn offset(self, addr: usize) -> usize {
-        (self.0 >> ADDRESS_BITS) as u8 as usize * UNIT + addr % UNIT
+        self.unit() * UNIT + addr % UNIT
     }
 
     /// The place that begins at an address in the unit, whose span is of small objects.
@@ -240,13 +247,16 @@ mod tests {
         for class in 0..CLASSES {
             let span = SpanRef::begin(7 << 20, Kind::Small(Small::new(class)));
             let (small, bitmap) = span.small().expect("small");
-            let Geometry { size, objects, shift, .. } = *small.geometry();
+            let (Geometry { size, objects }, shift) = (small.geometry(), small.geometry().shift());
             let mut taken = Vec::new();
             bitmap.take(|place| {
                 taken.push(place << shift);
                 true
             });
-            assert_eq!(taken, (0..objects as usize).map(|object| object * size as usize).collect::<Vec<_>>());
+            assert_eq!(
+                taken,
+                (0..*objects as usize).map(|object| object * *size as usize).collect::<Vec<_>>()
+            );
             let last = taken.pop().expect("some");
             assert!(bitmap.free(last >> shift));
             for unit in 0..span_len(class) / UNIT {

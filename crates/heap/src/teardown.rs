@@ -20,7 +20,7 @@ impl<S> Drop for Heap<S> {
         let table: Vec<AtomicU64> = unsafe { Vec::from_raw_parts(table, units, units) };
         for entry in table[..used].iter().map(|entry| Entry(entry.load(Ordering::Relaxed))) {
             // Where its first unit is entered a span is ended, and looked at nowhere else.
-            if entry != Entry::NONE && entry.offset(0) == 0 {
+            if entry != Entry::NONE && entry.unit() == 0 {
                 // SAFETY: a span that `enter` began; nobody refers to it after this.
                 unsafe { entry.span().into_iter().for_each(|span| span.end()) };
             }

@@ -6,6 +6,7 @@
 //! mapping keeps the ring, and the ring keeps the files that are registered with it, until
 //! nobody has this address space any more. Who touches an absent page then waits.
 
+use crate::errno;
 use io_uring::IoUring;
 use rustix::io::Errno;
 use std::mem;
@@ -19,10 +20,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// What io_uring_setup(2) and io_uring_register(2) say: EPERM or ENOSYS where rings are not
 /// allowed. Nothing is kept then.
 pub fn keep_open(files: &[BorrowedFd<'_>]) -> Result<(), Errno> {
-    let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
-    let ring: IoUring = IoUring::builder().dontfork().build(1).map_err(errno)?;
+    let ring: IoUring = IoUring::builder().dontfork().build(1).map_err(|error| errno::of(&error))?;
     let files: Vec<_> = files.iter().map(AsRawFd::as_raw_fd).collect();
-    ring.submitter().register_files(&files).map_err(errno)?;
+    ring.submitter().register_files(&files).map_err(|error| errno::of(&error))?;
     // Its mappings are what this is about.
     mem::forget(ring);
     Ok(())

@@ -8,6 +8,7 @@
 //! space, by ending or by execve(2), the kernel clears a word and wakes who waits for it
 //! (`CLONE_CHILD_CLEARTID`); that is how the other learns of it.
 
+use crate::errno;
 use crate::maps::Reservation;
 use core::ffi::{c_int, c_long, c_void};
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
@@ -91,7 +92,7 @@ pub unsafe fn continue_as_process(
     unsafe {
         let between = libc::clone(between, top as *mut c_void, start.flags, argument);
         if between < 0 {
-            return last_error();
+            return errno::last();
         }
         let mut status = 0;
         libc::syscall(libc::SYS_wait4, between, &raw mut status, libc::__WALL, 0);
@@ -118,7 +119,7 @@ extern "C" fn between(start: *mut c_void) -> c_int {
         // The kernel stores the number itself: this process may be killed right after.
         let (result, word) = (start.result.as_ptr(), start.word.as_ptr());
         if libc::clone(first, stack, flags, argument, result, core::ptr::null_mut::<c_void>(), word) < 0 {
-            start.result.store(-last_error().raw_os_error(), Ordering::Release);
+            start.result.store(-errno::last().raw_os_error(), Ordering::Release);
         }
     }
     0
@@ -148,10 +149,6 @@ fn succeed(number: &AtomicU32) {
     number.store(std::process::id(), Ordering::Release);
 }
 
-fn last_error() -> Errno {
-    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
-}
-
 /// Whether the kernel has what companions need: futex_waitv(2) of Linux 5.16, kcmp(2),
 /// and the prctl(2) of [`own_word`].
 pub fn are_possible() -> bool {
@@ -160,7 +157,7 @@ pub fn are_possible() -> bool {
     unsafe {
         let none = core::ptr::null::<c_void>();
         libc::syscall(libc::SYS_futex_waitv, none, 0, 0, none, 0);
-        last_error() == Errno::INVAL && kcmp_memory(libc::getpid()) == 0 && own_word().is_some()
+        errno::last() == Errno::INVAL && kcmp_memory(libc::getpid()) == 0 && own_word().is_some()
     }
 }
 

@@ -6,6 +6,7 @@
 //! given up, and the thread that was named is sent [`SIGNAL`]. Whoever waits does so for
 //! [`break_time`] at most: then the kernel takes the lease back.
 
+use crate::errno;
 use core::mem::MaybeUninit;
 use core::time::Duration;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -50,8 +51,7 @@ fn call(file: BorrowedFd<'_>, command: i32, argument: usize) -> Result<i32, Errn
     // during the call.
     let told = unsafe { libc::fcntl(file.as_raw_fd(), command, argument) };
     if told < 0 {
-        let error = std::io::Error::last_os_error();
-        return Err(Errno::from_io_error(&error).unwrap_or(Errno::INVAL));
+        return Err(errno::last());
     }
     Ok(told)
 }

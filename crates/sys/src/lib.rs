@@ -5,6 +5,7 @@ pub mod aio;
 pub mod anchor;
 pub mod companion;
 pub mod drops;
+mod errno;
 pub mod handover;
 pub mod histogram;
 pub mod lease;

@@ -1,6 +1,7 @@
 #![expect(unsafe_code, reason = "mappings, and the PAGEMAP_SCAN ioctl")]
 //! Mappings and what is resident of them.
 
+use crate::errno;
 use crate::views::Rights;
 use core::ffi::c_void;
 use core::ops::Deref;
@@ -439,10 +440,7 @@ impl Pagemap {
             };
             // SAFETY: the argument is the ioctl's, and the vector as long as it says.
             let found = unsafe { libc::ioctl(self.fd.as_raw_fd(), PAGEMAP_SCAN, &mut arg) };
-            let Ok(found) = usize::try_from(found) else {
-                let error = std::io::Error::last_os_error();
-                return Err((from, Errno::from_io_error(&error).unwrap_or(Errno::IO)));
-            };
+            let found = usize::try_from(found).map_err(|_| (from, errno::last()))?;
             for region in &regions[..found] {
                 runs.add(region.start as usize, region.end as usize);
             }

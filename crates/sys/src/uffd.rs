@@ -4,6 +4,7 @@
 //! The kernel answers in two places: the ioctl's errno, and a signed out-field that
 //! holds either the bytes done or a negated errno. [`Transfer`] is both, decoded.
 
+use crate::errno;
 use crate::maps::{self, Presence};
 use core::mem::{MaybeUninit, size_of};
 use rustix::io::Errno;
@@ -416,7 +417,7 @@ impl Uffd {
 
     fn shake_hands(raw: i32, want: Features) -> Result<(Self, Features), Errno> {
         if raw < 0 {
-            return Err(last_error());
+            return Err(errno::last());
         }
         // SAFETY: a new descriptor, owned by nobody else.
         let uffd = Self { fd: unsafe { OwnedFd::from_raw_fd(raw) } };
@@ -641,7 +642,7 @@ pub fn wake(fd: impl AsFd, addr: usize, len: usize) -> Result<(), Errno> {
 unsafe fn ioctl<T>(fd: BorrowedFd<'_>, request: u64, arg: &mut T) -> Result<(), Errno> {
     // SAFETY: the caller pairs request and argument.
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), request, core::ptr::from_mut(arg)) };
-    if result < 0 { Err(last_error()) } else { Ok(()) }
+    if result < 0 { Err(errno::last()) } else { Ok(()) }
 }
 
 impl AsFd for Uffd {
@@ -660,10 +661,6 @@ pub fn probe(source: Source) -> Result<Features, Errno> {
 
 fn range(addr: usize, len: usize) -> RangeArg {
     RangeArg { start: addr as u64, len: len as u64 }
-}
-
-fn last_error() -> Errno {
-    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! Transfers through a pool of threads.
 
 use super::{Completion, Direction, Job, Piece, QueueFull};
+use crate::errno;
 use core::mem::MaybeUninit;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
@@ -74,8 +75,7 @@ fn run(job: &mut Job) -> Result<usize, Errno> {
         // offset together from two halves, of which the first has 64 bits here.
         // SAFETY: the pieces' memory is the contract of `Aio::queue`.
         let answer = unsafe { libc::syscall(number, job.fd, rest.as_ptr(), rest.len(), job.offset, 0usize) };
-        let answer = usize::try_from(answer)
-            .map_err(|_| Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO));
+        let answer = usize::try_from(answer).map_err(|_| errno::last());
         if let Some(result) = job.advance(answer) {
             return result;
         }
