@@ -74,6 +74,18 @@ fn static_arrays() {
 }
 
 #[test]
+fn pages_far_apart_take_little_table() {
+    let program = compile("sparse.c");
+    for gib in ["1", "32"] {
+        let run = paged(32, &[], &[&program, gib]);
+        assert_eq!((run.status, &*text(&run.stdout)), (Some(0), "0 wrong words\n"), "{}", run.stderr);
+        let (metadata, touched) = (run.number("metadata_bytes"), 32768 * 4096);
+        assert!(metadata <= touched / 100, "{metadata} bytes of tables for {touched} over {gib} GiB");
+        assert!(run.number("swap_ins") > 20_000, "most were written and came back");
+    }
+}
+
+#[test]
 fn a_report_does_not_say_that_it_was_enough_where_nothing_could_be_paged() {
     let run = outcore(&["run", "--ram", "32M", "--", &compile("unpaged.c")]).output().unwrap();
     let report = text(&run.stderr);

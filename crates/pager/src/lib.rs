@@ -38,6 +38,7 @@ mod fault;
 mod frames;
 mod home;
 mod invariants;
+mod leaf;
 mod lineage;
 mod page;
 mod pagemap;

@@ -271,6 +271,10 @@ impl Leases {
         {
             return Some(slot);
         }
+        // What has never been used of the extent that was leased last, before another one.
+        if let Some(slot) = self.search(1, false, &taken, run) {
+            return Some(slot);
+        }
         // Full extents can be leased too: their lessee has gone, and others hold the rest.
         while let Some(extent) = self.lineage.lease(self.member, self.next) {
             self.next = extent + 1;
@@ -330,5 +334,28 @@ impl Leases {
             self.lineage.end_lease(extent as usize);
             self.next = self.next.min(extent as usize);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_extent_is_used_up_before_the_next_one_is_leased() {
+        const EXTENTS: usize = 8;
+        let slots = EXTENTS as u32 * EXTENT_SLOTS;
+        let words: Vec<AtomicU64> = (0..Lineage::words(slots)).map(|_| AtomicU64::new(0)).collect();
+        let lineage = Lineage::over(words.leak(), slots);
+        let member = lineage.join().expect("it is empty");
+        let mut leases = Leases::new(lineage, member);
+        let mut taken = vec![0u64; EXTENTS * EXTENT_WORDS];
+        for used in 0..slots / 64 {
+            let slot = leases.find(64 * used, |word| taken[word]).expect("most are free");
+            assert_eq!((slot % 64, taken[slot as usize / 64]), (0, 0), "not the first of 64 free ones");
+            taken[slot as usize / 64] = !0;
+            assert_eq!(leases.slots(), (64 * (used as usize + 1)).next_multiple_of(EXTENT_SLOTS as usize));
+        }
+        assert_eq!(leases.find(slots, |word| taken[word]), None);
     }
 }

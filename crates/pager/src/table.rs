@@ -1,24 +1,12 @@
 //! The page table: one word a page, in leaves that cover one area's pages.
-//!
-//! A leaf keeps its words in groups, in the order in which these were first needed, so that
-//! pages far apart cost a group each and not a page of table each:
-//!
-//! ```text
-//! page ──▶ leaf (1 GiB) ──▶ number of its group ──▶ words of 8 pages
-//! ```
 
 use crate::entry::{Entry, State};
+use crate::leaf::{self, Leaf};
 use crate::page::{PageNo, PageRange};
 use core::cell::Cell;
 use std::collections::{BTreeMap, btree_map};
 
-/// Pages in one leaf: 1 GiB of 4 KiB pages, 2 MiB of table that is resident only where touched.
-const LEAF_PAGES: u64 = 1 << 18;
-/// Pages of a group: what a cache line holds.
-const GROUP: usize = 8;
-const GROUPS: usize = LEAF_PAGES as usize / GROUP;
-/// Group numbers in a page of memory.
-const NUMBERS: usize = 4096 / size_of::<u16>();
+const LEAF_PAGES: u64 = leaf::PAGES as u64;
 
 /// Entries by page. Pages outside every leaf are untouched and cannot be set.
 #[derive(Clone, Debug, Default)]
@@ -32,64 +20,6 @@ pub(crate) struct PageTable {
     last: Cell<Option<(u64, u32)>>,
     /// Bytes of all leaves that have been written.
     written: usize,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Leaf {
-    /// One more than where each group lies in `words`; 0 while all its pages are untouched.
-    numbers: Vec<u16>,
-    words: Vec<u64>,
-    groups: u16,
-    /// Which pages of `numbers` have been written, a bit each.
-    pages: u16,
-}
-
-impl Leaf {
-    fn new() -> Self {
-        // Vectors of zero integers come straight from zeroed memory, so that an
-        // untouched leaf costs address space only.
-        Self { numbers: vec![0; GROUPS], words: vec![0; LEAF_PAGES as usize], groups: 0, pages: 0 }
-    }
-
-    fn group(&self, group: usize) -> Option<&[u64]> {
-        let number = usize::from(self.numbers[group].checked_sub(1)?);
-        Some(&self.words[number * GROUP..][..GROUP])
-    }
-
-    fn word(&self, offset: usize) -> u64 {
-        self.group(offset / GROUP).map_or(0, |words| words[offset % GROUP])
-    }
-
-    /// Where the word of a page is, and how many bytes of table it is the first to use.
-    fn word_mut(&mut self, offset: usize) -> (&mut u64, usize) {
-        let group = offset / GROUP;
-        let mut used = 0;
-        if self.numbers[group] == 0 {
-            self.groups += 1;
-            self.numbers[group] = self.groups;
-            let page = 1 << (group / NUMBERS);
-            used = GROUP * size_of::<u64>() + if self.pages & page == 0 { 4096 } else { 0 };
-            self.pages |= page;
-        }
-        let number = usize::from(self.numbers[group] - 1);
-        (&mut self.words[number * GROUP + offset % GROUP], used)
-    }
-
-    fn written(&self) -> usize {
-        usize::from(self.groups) * GROUP * size_of::<u64>() + self.pages.count_ones() as usize * 4096
-    }
-
-    /// The pages of `first..end` that are not untouched, and their words.
-    fn touched(&self, first: usize, end: usize) -> impl DoubleEndedIterator<Item = (usize, u64)> + '_ {
-        // The numbers of a leaf without groups are not all looked at.
-        let end = if self.groups == 0 { first } else { end };
-        (first / GROUP..end.div_ceil(GROUP)).filter_map(|group| Some((group, self.group(group)?))).flat_map(
-            move |(group, words)| {
-                let offsets = (group * GROUP).max(first)..(group * GROUP + GROUP).min(end);
-                offsets.map(|offset| (offset, words[offset % GROUP])).filter(|(_, word)| *word != 0)
-            },
-        )
-    }
 }
 
 /// The pages of a leaf.
@@ -157,9 +87,9 @@ impl PageTable {
         let place =
             self.place(page.0 / LEAF_PAGES).expect("a page is covered by a leaf before it is given a state");
         let leaf = &mut self.leaves[place];
-        let (word, used) = leaf.word_mut((page.0 % LEAF_PAGES) as usize);
-        *word = Entry::pack(state).0;
-        self.written += used;
+        let written = leaf.written();
+        leaf.set((page.0 % LEAF_PAGES) as usize, Entry::pack(state).0);
+        self.written += leaf.written() - written;
     }
 
     /// Calls `each` for the pages of `range` that are not untouched, in order.
@@ -176,7 +106,7 @@ impl PageTable {
     /// last leaf that ever had one, that leaf's end is the end.
     pub(crate) fn extent(&self, range: PageRange) -> Option<PageRange> {
         let parts = || {
-            let leaves = self.leaves_of(range).filter(|(_, place)| self.leaves[**place as usize].groups > 0);
+            let leaves = self.leaves_of(range).filter(|(_, place)| !self.leaves[**place as usize].is_empty());
             leaves.map(|(number, _)| range.intersection(whole(*number)))
         };
         let (first, last) = (parts().next()?, parts().next_back()?);
@@ -215,7 +145,7 @@ mod tests {
     use crate::page::SlotNo;
 
     #[test]
-    fn pages_far_apart_cost_a_group_each() {
+    fn pages_far_apart_take_little_memory() {
         let mut table = PageTable::default();
         let all = PageRange { start: PageNo(3 * LEAF_PAGES + 5), count: 2 * LEAF_PAGES };
         table.cover(all);
@@ -224,7 +154,9 @@ mod tests {
         for page in pages.iter().rev() {
             table.set(*page, state(*page));
         }
-        assert_eq!(table.metadata_bytes(), 1000 * 64 + 32 * 4096);
+        // In three leaves: 2 KiB each for places, and a list of one or two pages in each cluster.
+        let bytes = table.metadata_bytes();
+        assert!(bytes < 3 * 2048 + 1000 * 16, "{bytes} bytes");
         let (first, last) = (pages[0], pages[999]);
         assert_eq!(table.extent(all), Some(PageRange::between(first, last.plus(1))));
         assert_eq!(

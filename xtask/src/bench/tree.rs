@@ -153,15 +153,20 @@ fn measure(options: &Options, programs: &Programs, jobs: &[Job]) -> Result<(), S
             drop((group, swap));
             ours.push(own);
         }
-        let shown: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
+        let each: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
+        // None where the kernel killed all of them.
+        let shown = |figures: &mut Vec<f64>, unit: &str| match figures.is_empty() {
+            true => "–".to_owned(),
+            false => format!("{:.2}{unit}", median(figures)),
+        };
         println!(
-            "| {:7} | {:>3} MiB | {:>6.2} s | {:>14.2} s | {:>4.2}x | {}{} |",
+            "| {:7} | {:>3} MiB | {:>8} | {:>16} | {:>5} | {}{} |",
             job.name,
             job.ram,
-            median(&mut ours),
-            median(&mut kernel),
-            median(&mut ratios),
-            shown.join(" "),
+            shown(&mut ours, " s"),
+            shown(&mut kernel, " s"),
+            shown(&mut ratios, "x"),
+            each.join(" "),
             if killed > 0 { format!(" ({killed} killed by the kernel)") } else { String::new() }
         );
     }
