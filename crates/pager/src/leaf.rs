@@ -12,7 +12,8 @@
 //! A record that has no room left is written anew after all others, with more of it. What it
 //! leaves behind is closed by moving later records down, as a log-structured store is cleaned
 //! (Rosenblum and Ousterhout, *The Design and Implementation of a Log-Structured File System*,
-//! 1991): a few with each record that is written, so that no fault waits for a whole leaf.
+//! 1991): a few with each record that is written, so that no fault waits for a whole leaf to be
+//! moved.
 
 /// Pages of a leaf.
 pub(crate) const PAGES: usize = 1 << 18;
@@ -23,15 +24,17 @@ const CLUSTERS: usize = PAGES / CLUSTER;
 const FIRST: usize = CLUSTERS / 2;
 /// Words of a record that is an array.
 const ARRAY: usize = 1 + CLUSTER;
-/// Pages above which an array takes less than lists with their spare room.
+/// Room for pages above which a record is an array, which then takes little more.
 const MOST_LISTED: usize = 384;
 /// In the place of a record that is an array.
 const IS_ARRAY: u32 = 1 << 31;
-/// Words of a leaf: all arrays, and a quarter more for what is left behind.
+/// Words of a leaf: all arrays, and a quarter more for what is left behind. That is enough: while all
+/// records (at most 262 656 words) are moved once, a [`PACE`]th as many are written, so that what is
+/// left behind stays below 36 000; if it did not, all would be closed at once.
 const WORDS: usize = FIRST + CLUSTERS * ARRAY * 5 / 4;
 /// What records have left behind is closed when it is more than this part of the others.
 const CLOSE_AT: usize = 16;
-/// Words that are moved down for each word of a record that is written.
+/// Words that are moved down for each word of a record that is written at the end, or one record more.
 const PACE: usize = 16;
 
 /// The words of [`PAGES`] pages. Those that are not set are 0.
@@ -40,14 +43,14 @@ pub(crate) struct Leaf {
     words: Vec<u64>,
     /// Where the next record goes; 0 before the first.
     end: usize,
-    /// The highest that it has been.
+    /// The highest that `end` has been.
     high: usize,
-    /// Words of records before it that were left behind and have not been passed since.
+    /// Words of records before `end` that were left behind and have not been passed since.
     dead: usize,
     closing: Option<Closing>,
 }
 
-/// How far records have been moved down.
+/// How far records have been moved down. Nothing is between `to` and `from`.
 #[derive(Clone, Copy, Debug)]
 struct Closing {
     /// Records before this have been, and lie before `to`.
@@ -176,6 +179,7 @@ impl Leaf {
         first: usize,
         end: usize,
     ) -> impl DoubleEndedIterator<Item = (usize, u64)> + '_ {
+        debug_assert!(first <= end && end <= PAGES);
         // Where there is nothing not all places are looked at.
         let end = if self.is_empty() { first } else { end };
         let clusters = first / CLUSTER..end.div_ceil(CLUSTER);
@@ -194,7 +198,7 @@ impl Leaf {
     fn record(&self, cluster: usize) -> Option<Record> {
         let place = (self.words.get(cluster / 2)? >> (32 * (cluster % 2))) as u32;
         let at = (place & !IS_ARRAY) as usize;
-        // Most records are arrays. Their headers need not be read.
+        // The header of an array need not be read.
         let header =
             || if place == at as u32 { Header::unpack(self.words[at]) } else { Header::array(cluster) };
         (at > 0).then(|| Record { at, header: header() })
@@ -356,7 +360,11 @@ impl Leaf {
             let size = header.size();
             if header.is_dead {
                 self.dead -= size;
+                left -= 1;
             } else {
+                // Moving anything else would destroy what is known of pages.
+                let known = self.record(header.cluster).map(|record| record.at);
+                assert_eq!(known, Some(closing.from), "what is moved is the record of its cluster");
                 if closing.to < closing.from {
                     self.words.copy_within(closing.from..closing.from + size, closing.to);
                     self.set_place(header, closing.to);
@@ -506,7 +514,8 @@ mod tests {
     #[test]
     fn a_leaf_without_room_at_its_end_is_closed_at_once() {
         let mut leaf = Leaf::new();
-        (0..CLUSTERS).for_each(|cluster| leaf.set(cluster * CLUSTER, 1 + cluster as u64));
+        let each = |page: usize| (0..CLUSTERS).map(move |cluster| cluster * CLUSTER + page);
+        (0..32).flat_map(each).for_each(|page| leaf.set(page, 1 + page as u64));
         let room = MOST_LISTED;
         let left = Header { cluster: 0, len: room, room, is_dead: true };
         while leaf.end + left.size() <= WORDS {
@@ -515,12 +524,52 @@ mod tests {
             leaf.dead += left.size();
         }
         leaf.check();
-        // Lists of so many pages do not fit behind the others.
-        for page in 1..2 * room / 3 {
-            leaf.set(page, 7);
+        // The first record grows there until there is no room, and there is more to be moved than it may move.
+        for page in 32..room {
+            let before = leaf.end;
+            leaf.set(page, 1 + page as u64);
+            leaf.check();
+            if leaf.end < before {
+                break;
+            }
+        }
+        assert_eq!((leaf.dead, leaf.closing.is_none()), (0, true), "closed to the end");
+        assert!(leaf.end < WORDS / 2 && leaf.high <= WORDS);
+        (0..32).flat_map(each).for_each(|page| assert_eq!(leaf.word(page), 1 + page as u64));
+    }
+
+    #[test]
+    fn what_is_left_behind_while_gaps_are_closed_is_closed_later() {
+        let mut leaf = Leaf::new();
+        let mut next = scattered(PAGES).map(|page| (page, 1 + page as u64));
+        // Until records are being moved, and some have been.
+        let moved = |leaf: &Leaf| leaf.closing.is_some_and(|closing| closing.to > FIRST + 1000);
+        for (page, word) in next.by_ref() {
+            leaf.set(page, word);
+            if moved(&leaf) {
+                break;
+            }
+        }
+        assert!(moved(&leaf), "nothing was closed");
+        let Some(Closing { to, .. }) = leaf.closing else { unreachable!() };
+        // One of those that have been moved grows, and then the last.
+        let first =
+            (0..CLUSTERS).find(|cluster| leaf.record(*cluster).is_some_and(|record| record.end() < to));
+        let cluster = first.expect("some were moved");
+        for page in cluster * CLUSTER..(cluster + 1) * CLUSTER {
+            leaf.set(page, 1 + page as u64);
             leaf.check();
         }
-        assert!(leaf.high <= WORDS && leaf.dead < leaf.end / CLOSE_AT, "{} of {}", leaf.dead, leaf.end);
-        (0..CLUSTERS).for_each(|cluster| assert_eq!(leaf.word(cluster * CLUSTER), 1 + cluster as u64));
+        for (n, (page, word)) in next.take(20_000).enumerate() {
+            leaf.set(page, word);
+            if n % 100 == 0 {
+                leaf.check();
+            }
+        }
+        let found =
+            leaf.touched(0, PAGES).inspect(|(page, word)| assert_eq!(*word, 1 + *page as u64)).count();
+        assert!(found > 20_000);
+        assert!(leaf.end - FIRST < leaf.touched(0, PAGES).count() * 2, "{} words", leaf.end);
+        assert_eq!(leaf.touched(700, 700).count(), 0);
     }
 }

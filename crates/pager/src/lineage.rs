@@ -271,7 +271,7 @@ impl Leases {
         {
             return Some(slot);
         }
-        // What has never been used of the extent that was leased last, before another one.
+        // What has never been used of the current extent, before another one is leased.
         if let Some(slot) = self.search(1, false, &taken, run) {
             return Some(slot);
         }
@@ -330,6 +330,10 @@ impl Leases {
     pub(crate) fn give_back(&mut self, extent: u32) {
         if let Some(at) = self.leased.iter().position(|leased| *leased == extent) {
             self.leased.swap_remove(at);
+            // The last one, which may be the current one, is there now.
+            if self.cursor == self.leased.len() {
+                self.cursor = at;
+            }
             self.mine[extent as usize / 64] &= !(1 << (extent % 64));
             self.lineage.end_lease(extent as usize);
             self.next = self.next.min(extent as usize);
@@ -341,15 +345,19 @@ impl Leases {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_extent_is_used_up_before_the_next_one_is_leased() {
-        const EXTENTS: usize = 8;
-        let slots = EXTENTS as u32 * EXTENT_SLOTS;
+    /// Of a lineage of so many extents, and words of bits that are all clear.
+    fn leases(extents: usize) -> (Leases, Vec<u64>) {
+        let slots = extents as u32 * EXTENT_SLOTS;
         let words: Vec<AtomicU64> = (0..Lineage::words(slots)).map(|_| AtomicU64::new(0)).collect();
         let lineage = Lineage::over(words.leak(), slots);
         let member = lineage.join().expect("it is empty");
-        let mut leases = Leases::new(lineage, member);
-        let mut taken = vec![0u64; EXTENTS * EXTENT_WORDS];
+        (Leases::new(lineage, member), vec![0; extents * EXTENT_WORDS])
+    }
+
+    #[test]
+    fn an_extent_is_used_up_before_the_next_one_is_leased() {
+        let (mut leases, mut taken) = leases(8);
+        let slots = 8 * EXTENT_SLOTS;
         for used in 0..slots / 64 {
             let slot = leases.find(64 * used, |word| taken[word]).expect("most are free");
             assert_eq!((slot % 64, taken[slot as usize / 64]), (0, 0), "not the first of 64 free ones");
@@ -357,5 +365,20 @@ mod tests {
             assert_eq!(leases.slots(), (64 * (used as usize + 1)).next_multiple_of(EXTENT_SLOTS as usize));
         }
         assert_eq!(leases.find(slots, |word| taken[word]), None);
+    }
+
+    #[test]
+    fn giving_an_extent_back_does_not_lose_the_current_one() {
+        let (mut leases, mut taken) = leases(8);
+        let word = |leases: &mut Leases, taken: &mut Vec<u64>, used: u32| {
+            let slot = leases.find(64 * used, |word| taken[word]).expect("most are free");
+            taken[slot as usize / 64] = !0;
+            slot
+        };
+        let last = (0..25).map(|used| word(&mut leases, &mut taken, used)).last();
+        assert_eq!(last, Some(3 * EXTENT_SLOTS));
+        taken[EXTENT_WORDS..2 * EXTENT_WORDS].fill(0);
+        leases.give_back(1);
+        assert_eq!(word(&mut leases, &mut taken, 24), 3 * EXTENT_SLOTS + 64);
     }
 }

@@ -7,6 +7,8 @@ use core::cell::Cell;
 use std::collections::{BTreeMap, btree_map};
 
 const LEAF_PAGES: u64 = leaf::PAGES as u64;
+/// Leaves that are looked into for an end of what is touched: one may be shared with the next area.
+const LOOKS: usize = 2;
 
 /// Entries by page. Pages outside every leaf are untouched and cannot be set.
 #[derive(Clone, Debug, Default)]
@@ -102,16 +104,19 @@ impl PageTable {
         self.touched(range).next().map(|(page, word)| (page, Entry(word).unpack()))
     }
 
-    /// `range` without untouched pages at its ends. Quick: if there is no other page in the first or the
-    /// last leaf that ever had one, that leaf's end is the end.
+    /// `range` without untouched pages at its ends; none if all are. Quick: only [`LOOKS`] leaves that ever
+    /// had a touched page, of whatever range, are looked into at each end, and the next one ends it if those
+    /// have none.
     pub(crate) fn extent(&self, range: PageRange) -> Option<PageRange> {
         let parts = || {
             let leaves = self.leaves_of(range).filter(|(_, place)| !self.leaves[**place as usize].is_empty());
             leaves.map(|(number, _)| range.intersection(whole(*number)))
         };
-        let (first, last) = (parts().next()?, parts().next_back()?);
-        let start = self.touched(first).next().map_or(first.start, |(page, _)| page);
-        let end = self.touched(last).next_back().map_or(last.end(), |(page, _)| page.plus(1));
+        let (mut ahead, mut back) = (parts(), parts());
+        let first = ahead.by_ref().take(LOOKS).find_map(|part| self.touched(part).next());
+        let start = first.map(|(page, _)| page).or_else(|| ahead.next().map(|part| part.start))?;
+        let last = back.by_ref().rev().take(LOOKS).find_map(|part| self.touched(part).next_back());
+        let end = last.map(|(page, _)| page.plus(1)).or_else(|| back.next_back().map(|part| part.end()))?;
         (start < end).then_some(PageRange::between(start, end))
     }
 
@@ -164,7 +169,7 @@ mod tests {
             Some(997 * 509 + 1)
         );
         let gap = PageRange::between(first.plus(1), first.plus(509));
-        assert_eq!(table.extent(gap), Some(gap), "that it is all untouched is not looked for");
+        assert_eq!(table.extent(gap), None);
         let mut found = Vec::new();
         table.for_each_touched(all, |page, kept| {
             assert_eq!((kept, table.get(page)), (state(page), state(page)));
@@ -172,7 +177,34 @@ mod tests {
         });
         assert_eq!(found, pages);
         assert_eq!(table.get(all.start.plus(1)), State::Untouched);
+        let mut backwards: Vec<PageNo> = table.touched(all).rev().map(|(page, _)| page).collect();
+        backwards.reverse();
+        assert_eq!(backwards, pages, "over the borders of leaves as well");
         table.uncover(all, |_| false);
         assert_eq!((table.metadata_bytes(), table.next_touched(all), table.extent(all)), (0, None, None));
+    }
+    #[test]
+    fn an_extent_is_not_looked_for_in_many_leaves() {
+        let mut table = PageTable::default();
+        let leaves =
+            |first: u64, end: u64| PageRange::between(PageNo(first * LEAF_PAGES), PageNo(end * LEAF_PAGES));
+        table.cover(leaves(0, 8));
+        let touch = |table: &mut PageTable, leaf: u64| {
+            table.set(PageNo(leaf * LEAF_PAGES + 7), State::Swapped { slot: SlotNo(1) });
+        };
+        touch(&mut table, 1);
+        // The next area begins in the same leaf as this one ends.
+        touch(&mut table, 6);
+        let area = PageRange::between(PageNo(5), PageNo(6 * LEAF_PAGES + 7));
+        let one = PageRange::one(PageNo(LEAF_PAGES + 7));
+        assert_eq!(table.extent(area), Some(one));
+        for leaf in [2, 3, 4] {
+            touch(&mut table, leaf);
+            table.set(PageNo(leaf * LEAF_PAGES + 7), State::Untouched);
+        }
+        assert_eq!(table.extent(area), Some(PageRange::between(one.start, leaves(0, 4).end())));
+        table.set(one.start, State::Untouched);
+        assert_eq!(table.extent(area), Some(leaves(3, 4)));
+        assert_eq!(table.extent(leaves(0, 3)), None);
     }
 }
