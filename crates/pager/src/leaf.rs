@@ -41,9 +41,9 @@ const PACE: usize = 16;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Leaf {
     words: Vec<u64>,
-    /// Where the next record goes; 0 before the first.
+    /// Where the next record goes.
     end: usize,
-    /// The highest that `end` has been.
+    /// The highest that `end` has been after a record; 0 before the first.
     high: usize,
     /// Words of records before `end` that were left behind and have not been passed since.
     dead: usize,
@@ -81,8 +81,12 @@ impl Header {
         (cluster | len << 10 | room << 20 | usize::from(is_dead) << 30) as u64
     }
 
+    fn list(cluster: usize, len: usize, room: usize) -> Self {
+        Self { cluster, len, room, is_dead: false }
+    }
+
     fn array(cluster: usize) -> Self {
-        Self { cluster, len: CLUSTER, room: CLUSTER, is_dead: false }
+        Self::list(cluster, CLUSTER, CLUSTER)
     }
 
     fn is_array(self) -> bool {
@@ -107,6 +111,11 @@ struct Record {
 }
 
 impl Record {
+    /// Where its words of pages begin.
+    fn first(self) -> usize {
+        self.at + self.header.front()
+    }
+
     fn end(self) -> usize {
         self.at + self.header.size()
     }
@@ -138,12 +147,12 @@ impl Leaf {
     /// Room for all pages, which is address space alone until it is used: a vector of zeros
     /// comes straight from zeroed memory.
     pub(crate) fn new() -> Self {
-        Self { words: vec![0; WORDS], ..Self::default() }
+        Self { words: vec![0; WORDS], end: FIRST, ..Self::default() }
     }
 
     /// Whether no word was ever set.
     pub(crate) fn is_empty(&self) -> bool {
-        self.end == 0
+        self.high == 0
     }
 
     /// Bytes that have been written, which is what the leaf keeps resident.
@@ -154,7 +163,7 @@ impl Leaf {
     #[inline]
     pub(crate) fn word(&self, page: usize) -> u64 {
         self.record(page / CLUSTER).map_or(0, |record| match self.position(record, page % CLUSTER) {
-            Ok(index) => self.words[record.at + record.header.front() + index],
+            Ok(index) => self.words[record.first() + index],
             Err(_) => 0,
         })
     }
@@ -162,14 +171,14 @@ impl Leaf {
     #[inline]
     pub(crate) fn set(&mut self, page: usize, word: u64) {
         let (cluster, number) = (page / CLUSTER, page % CLUSTER);
-        let record = self.record(cluster);
-        match record.map(|record| (record, self.position(record, number))) {
-            Some((Record { at, header }, Ok(index))) => self.words[at + header.front() + index] = word,
+        match self.record(cluster).map(|record| (record, self.position(record, number))) {
+            Some((record, Ok(index))) => self.words[record.first() + index] = word,
             _ if word == 0 => {}
             Some((record, Err(index))) if record.header.len < record.header.room => {
                 self.insert(record, index, number, word);
             }
-            _ => self.renew(cluster, record, number, word),
+            Some((record, Err(index))) => self.renew(cluster, Some(record), index, number, word),
+            None => self.renew(cluster, None, 0, number, word),
         }
     }
 
@@ -260,7 +269,7 @@ impl Leaf {
     /// The page at `index`, and its word.
     fn entry(&self, record: Record, index: usize) -> (usize, u64) {
         let number = if record.header.is_array() { index } else { self.number(record, index) };
-        (number, self.words[record.at + record.header.front() + index])
+        (number, self.words[record.first() + index])
     }
 
     /// Adds a page to a list that has room.
@@ -269,37 +278,33 @@ impl Leaf {
         let Record { at, header } = record;
         self.shift_numbers(at, index, header.len);
         self.set_number(at, index, number);
-        let first = at + header.front();
+        let first = record.first();
         self.words.copy_within(first + index..first + header.len, first + index + 1);
         self.words[first + index] = word;
         let low = u64::from(u32::MAX);
         self.words[at] = self.words[at] & !low | Header { len: header.len + 1, ..header }.pack();
     }
 
-    /// Writes the record of a cluster anew, with one page more.
+    /// Writes the record of a cluster anew, with one page more, which comes before that at `index`.
     #[inline(never)] // Not everybody needs so much stack.
-    fn renew(&mut self, cluster: usize, old: Option<Record>, number: usize, word: u64) {
+    fn renew(&mut self, cluster: usize, old: Option<Record>, index: usize, number: usize, word: u64) {
         let mut list = List::new();
-        let before = old.map_or(0, |old| self.position(old, number).unwrap_or_else(|index| index));
-        let len = old.map_or(0, |old| old.header.len);
+        let Header { len, mut room, .. } = old.map_or(Header::list(cluster, 0, 0), |old| old.header);
         let entries = |range: core::ops::Range<usize>| {
             let entries = range.filter_map(|index| Some(self.entry(old?, index)));
             // What has been untouched again is left out.
             entries.filter(|(_, word)| *word != 0)
         };
-        entries(0..before).for_each(|(number, word)| list.push(number, word));
+        entries(0..index).for_each(|(number, word)| list.push(number, word));
         list.push(number, word);
-        entries(before..len).for_each(|(number, word)| list.push(number, word));
-        let len = list.len;
-        let mut room = old.map_or(0, |old| old.header.room);
-        if len > room {
+        entries(index..len).for_each(|(number, word)| list.push(number, word));
+        if list.len > room {
             // Pages are most often touched in order, and then more of them are soon.
-            let goes_on = old.is_some_and(|old| old.end() == self.end && before == old.header.len);
+            let goes_on = index == len && old.is_some_and(|old| old.end() == self.end);
             room += if goes_on { room } else { (room / 4).max(1) };
         }
         let is_list = room <= MOST_LISTED;
-        let header =
-            if is_list { Header { cluster, len, room, is_dead: false } } else { Header::array(cluster) };
+        let header = if is_list { Header::list(cluster, list.len, room) } else { Header::array(cluster) };
         let at = match old {
             Some(old) if header.size() <= old.header.size() => old.at,
             // The last record grows where it is.
@@ -322,15 +327,15 @@ impl Leaf {
 
     /// Makes room for a record after all others; where.
     fn extend(&mut self, size: usize) -> usize {
-        let at = self.end.max(FIRST);
-        self.end = at + size;
+        let at = self.end;
+        self.end += size;
         self.high = self.high.max(self.end);
         at
     }
 
     fn write(&mut self, record: Record, list: &List) {
         let Record { at, header } = record;
-        let first = at + header.front();
+        let first = record.first();
         // The header, and the numbers beside it.
         self.words[at] = header.pack();
         if header.is_array() {
@@ -352,7 +357,7 @@ impl Leaf {
     /// Closes what records have left behind, if that is much, by moving about so many words.
     fn close(&mut self, most: usize) {
         let mut left = most;
-        let live = self.end.max(FIRST) - FIRST - self.dead;
+        let live = self.end - FIRST - self.dead;
         let begins = || (self.dead > live / CLOSE_AT).then_some(Closing { from: FIRST, to: FIRST });
         let Some(mut closing) = self.closing.or_else(begins) else { return };
         while left > 0 && closing.from < self.end {
@@ -416,9 +421,9 @@ mod tests {
                 }
                 at += header.size();
             }
-            assert_eq!((at, dead), (self.end.max(FIRST), self.dead));
+            assert_eq!((at, dead), (self.end, self.dead));
             assert_eq!(lists, (0..CLUSTERS).filter(|cluster| self.record(*cluster).is_some()).count());
-            assert!(self.high >= self.end && self.high <= WORDS);
+            assert!(self.is_empty() || self.high >= self.end && self.high <= WORDS);
         }
     }
 

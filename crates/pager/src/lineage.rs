@@ -266,13 +266,9 @@ impl Leases {
         if roomy && let Some(slot) = self.search(self.leased.len(), false, &taken, run) {
             return Some(slot);
         }
-        if self.any_foreign
-            && let Some(slot) = self.search(LOOKS, true, &taken, run)
-        {
-            return Some(slot);
-        }
         // What has never been used of the current extent, before another one is leased.
-        if let Some(slot) = self.search(1, false, &taken, run) {
+        let looks = if self.any_foreign { LOOKS } else { 1 };
+        if let Some(slot) = self.search(looks, self.any_foreign, &taken, run) {
             return Some(slot);
         }
         // Full extents can be leased too: their lessee has gone, and others hold the rest.

@@ -183,6 +183,7 @@ mod tests {
         table.uncover(all, |_| false);
         assert_eq!((table.metadata_bytes(), table.next_touched(all), table.extent(all)), (0, None, None));
     }
+
     #[test]
     fn an_extent_is_not_looked_for_in_many_leaves() {
         let mut table = PageTable::default();

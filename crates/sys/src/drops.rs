@@ -6,7 +6,9 @@
 //! takes a process's own ranges (6.13).
 
 use crate::aio::Piece;
+use crate::errno;
 use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::io::Errno;
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
 /// Ranges that are dropped together. Without [`Self::begin`], and where the kernel cannot,
@@ -52,8 +54,7 @@ impl Drops {
         };
         if dropped < 0 {
             // A locked range, which may be unlocked, or a kernel that never will.
-            let error = std::io::Error::last_os_error().raw_os_error();
-            if matches!(error, Some(libc::EPERM | libc::ENOSYS)) || is_refused_alone(own) {
+            if matches!(errno::last(), Errno::PERM | Errno::NOSYS) || is_refused_alone(own) {
                 self.own = None;
             }
         }

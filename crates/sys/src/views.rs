@@ -1,6 +1,7 @@
 #![expect(unsafe_code, reason = "mappings")]
 //! Memory that is mapped at several places at once.
 
+use crate::errno;
 use crate::maps;
 use core::ffi::{CStr, c_void};
 use core::ptr;
@@ -173,9 +174,9 @@ fn progress(answer: isize) -> Result<usize, Errno> {
     match usize::try_from(answer) {
         Ok(0) => Err(Errno::IO),
         Ok(bytes) => Ok(bytes),
-        Err(_) => match Errno::from_io_error(&std::io::Error::last_os_error()) {
-            Some(Errno::INTR) => Ok(0),
-            other => Err(other.unwrap_or(Errno::IO)),
+        Err(_) => match errno::last() {
+            Errno::INTR => Ok(0),
+            other => Err(other),
         },
     }
 }

@@ -155,9 +155,8 @@ fn measure(options: &Options, programs: &Programs, jobs: &[Job]) -> Result<(), S
         }
         let each: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
         // None where the kernel killed all of them.
-        let shown = |figures: &mut Vec<f64>, unit: &str| match figures.is_empty() {
-            true => "–".to_owned(),
-            false => format!("{:.2}{unit}", median(figures)),
+        let shown = |figures: &mut Vec<f64>, unit: &str| {
+            if figures.is_empty() { "–".to_owned() } else { format!("{:.2}{unit}", median(figures)) }
         };
         println!(
             "| {:7} | {:>3} MiB | {:>8} | {:>16} | {:>5} | {}{} |",
