@@ -22,8 +22,9 @@ const CLUSTER: usize = 512;
 const CLUSTERS: usize = PAGES / CLUSTER;
 /// Where records begin: before them is the place of each, half a word, 0 where there is none.
 const FIRST: usize = CLUSTERS / 2;
-/// Words of a record that is an array.
-const ARRAY: usize = 1 + CLUSTER;
+/// Words of an array before those of its pages.
+const ARRAY_FRONT: usize = 1;
+const ARRAY: usize = ARRAY_FRONT + CLUSTER;
 /// Room for pages above which a record is an array, which then takes little more.
 const MOST_LISTED: usize = 384;
 /// In the place of a record that is an array.
@@ -95,7 +96,7 @@ impl Header {
 
     /// Words before those of the pages: two numbers lie beside the header, then four to a word.
     fn front(self) -> usize {
-        if self.is_array() { 1 } else { (2 + self.room).div_ceil(4) }
+        if self.is_array() { ARRAY_FRONT } else { (2 + self.room).div_ceil(4) }
     }
 
     fn size(self) -> usize {
@@ -162,15 +163,37 @@ impl Leaf {
 
     #[inline]
     pub(crate) fn word(&self, page: usize) -> u64 {
-        self.record(page / CLUSTER).map_or(0, |record| match self.position(record, page % CLUSTER) {
+        match self.array(page / CLUSTER) {
+            Some(array) => self.words[array + page % CLUSTER],
+            None => self.listed(page / CLUSTER, page % CLUSTER),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn set(&mut self, page: usize, word: u64) {
+        match self.array(page / CLUSTER) {
+            Some(array) => self.words[array + page % CLUSTER] = word,
+            None => self.set_listed(page / CLUSTER, page % CLUSTER, word),
+        }
+    }
+
+    /// Where the words of a cluster begin that has an array: of most that are much used.
+    #[inline]
+    fn array(&self, cluster: usize) -> Option<usize> {
+        let place = self.place(cluster)?;
+        (place & IS_ARRAY != 0).then_some((place & !IS_ARRAY) as usize + ARRAY_FRONT)
+    }
+
+    #[inline(never)]
+    fn listed(&self, cluster: usize, number: usize) -> u64 {
+        self.record(cluster).map_or(0, |record| match self.position(record, number) {
             Ok(index) => self.words[record.first() + index],
             Err(_) => 0,
         })
     }
 
-    #[inline]
-    pub(crate) fn set(&mut self, page: usize, word: u64) {
-        let (cluster, number) = (page / CLUSTER, page % CLUSTER);
+    #[inline(never)]
+    fn set_listed(&mut self, cluster: usize, number: usize, word: u64) {
         match self.record(cluster).map(|record| (record, self.position(record, number))) {
             Some((record, Ok(index))) => self.words[record.first() + index] = word,
             _ if word == 0 => {}
@@ -203,9 +226,14 @@ impl Leaf {
         })
     }
 
+    /// What the leaf notes of a cluster's record: where it is, and whether it is an array.
     #[inline]
+    fn place(&self, cluster: usize) -> Option<u32> {
+        self.words.get(cluster / 2).map(|word| (word >> (32 * (cluster % 2))) as u32)
+    }
+
     fn record(&self, cluster: usize) -> Option<Record> {
-        let place = (self.words.get(cluster / 2)? >> (32 * (cluster % 2))) as u32;
+        let place = self.place(cluster)?;
         let at = (place & !IS_ARRAY) as usize;
         // The header of an array need not be read.
         let header =
@@ -222,7 +250,6 @@ impl Leaf {
     }
 
     /// Which word of the record is that page's, or before which it would be.
-    #[inline]
     fn position(&self, record: Record, number: usize) -> Result<usize, usize> {
         if record.header.is_array() {
             return if number < CLUSTER { Ok(number) } else { Err(CLUSTER) };
