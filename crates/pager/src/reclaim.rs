@@ -23,8 +23,9 @@ use crate::pager::Pager;
 /// Pages that may be looked at in one search for something to park.
 const MAX_SCAN: u32 = 512;
 
-/// One frame in so many is for pages on probation, when there are others.
-const PROBATION_SHARE: u32 = 16;
+/// One frame in so many is for pages on probation, when there are others. Few: touches there go unseen,
+/// those of the parked pages that come after it do not.
+const PROBATION_SHARE: u32 = 64;
 
 /// What [`Pager::next_parking`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
