@@ -59,7 +59,7 @@ impl Pager {
                 None => self.fault_untouched(page, area),
                 Some(home) => self.fault_swapped(page, area, home),
             },
-            State::Parked { ahead, .. } => self.fault_parked(page, area, ahead),
+            State::Parked { frame, ahead, .. } => self.fault_parked(page, area, frame, ahead),
             State::Swapped { slot } => self.fault_swapped(page, area, slot),
             State::Filling { frame, slot, wanted } => {
                 if !wanted {
@@ -144,16 +144,17 @@ impl Pager {
         Fault::Zero(PageRange { start: page.min(last), count })
     }
 
-    fn fault_parked(&mut self, page: PageNo, area: Area, ahead: bool) -> Fault {
+    fn fault_parked(&mut self, page: PageNo, area: Area, frame: FrameNo, ahead: bool) -> Fault {
         self.counters.minor_faults += 1;
         let going = self.stream_at(page, area);
         let (mut first, mut last) = (page, page);
+        let was_proven = self.frames.is_proven(frame);
         self.unpark(page);
         if ahead {
             self.count_hit();
         } else {
             self.counters.rescues += 1;
-            self.share.rescued();
+            self.share.rescued(!was_proven);
         }
         if let Some(going) = going {
             // The rest of what was read ahead goes in with it, so that a stream

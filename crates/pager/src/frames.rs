@@ -42,23 +42,27 @@ impl Queue {
 
 #[derive(Clone, Copy, Debug)]
 struct Frame {
-    /// The page's number, and above it the queue's.
+    /// The page's number, [`PROVEN`], and above them the queue's.
     tag: u64,
     /// The neighbour in the queue; in [`Queue::Orphan`] the slot of the transfer.
     prev: u32,
     next: u32,
 }
 
-/// Where a tag holds the queue: page numbers have 52 bits.
+/// Where a tag holds the queue.
 const QUEUE_SHIFT: u32 = 56;
+/// Of a tag: the page has been used again since it came in, as far as is known.
+const PROVEN: u64 = 1 << 55;
+/// Bits of a page's number.
+const PAGE_BITS: u32 = 52;
 
 impl Frame {
     fn page(self) -> u64 {
-        self.tag & ((1 << QUEUE_SHIFT) - 1)
+        self.tag & ((1 << PAGE_BITS) - 1)
     }
 
     fn set_page(&mut self, page: PageNo) {
-        debug_assert!(page.0 >> QUEUE_SHIFT == 0);
+        debug_assert!(page.0 >> PAGE_BITS == 0);
         self.tag = self.tag >> QUEUE_SHIFT << QUEUE_SHIFT | page.0;
     }
 
@@ -67,7 +71,12 @@ impl Frame {
     }
 
     fn set_queue(&mut self, queue: Queue) {
-        self.tag = self.page() | (queue as u64) << QUEUE_SHIFT;
+        let proven = match queue {
+            Queue::Probation => 0,
+            Queue::Protected => PROVEN,
+            _ => self.tag & PROVEN,
+        };
+        self.tag = self.page() | proven | (queue as u64) << QUEUE_SHIFT;
     }
 }
 
@@ -237,6 +246,11 @@ impl Frames {
 
     pub(crate) fn queue(&self, frame: FrameNo) -> Queue {
         self.table[frame.0 as usize].queue()
+    }
+
+    /// Whether its page, when it was mapped last, was in [`Queue::Protected`].
+    pub(crate) fn is_proven(&self, frame: FrameNo) -> bool {
+        self.table[frame.0 as usize].tag & PROVEN != 0
     }
 
     pub(crate) fn page(&self, frame: FrameNo) -> PageNo {

@@ -12,7 +12,8 @@
 //! the probation queue has more than its share, pages are taken from there, so that
 //! what is used once does not push out what is used again. That is S3-FIFO (Yang,
 //! Zhang, Qiu, Yue and Rashmi, "FIFO queues are all you need for cache eviction", 2023)
-//! as far as it can be had where touches of mapped pages go unseen.
+//! as far as it can be had where touches of mapped pages go unseen. How many pages are parked is for
+//! `share` to say.
 
 use crate::area::Sharing;
 use crate::entry::State;

@@ -2,8 +2,9 @@
 //!
 //! A touch on a parked page costs a fault that would not have been had the page stayed
 //! mapped; a page that returns soon after its eviction costs a read that would not have
-//! been had more pages been parked. Both are counted and weighed with what they cost,
-//! and the share of parked pages goes where less is lost. That is the idea of ghost
+//! been had more pages been parked, and a parked page that is touched for the first time
+//! since it came in is a read that would have been had fewer been. All are counted and weighed with
+//! what they cost, and the share of parked pages goes where less is lost. That is the idea of ghost
 //! lists (Megiddo and Modha, "ARC: A Self-Tuning, Low Overhead Replacement Cache",
 //! 2003); the slot map, which remembers when a page left, is the list.
 
@@ -25,12 +26,22 @@ pub(crate) struct Share {
     miss_cost: u32,
     evictions: u32,
     rescues: u32,
+    /// Those of pages that had proved nothing before.
+    first_rescues: u32,
     returns: u32,
 }
 
 impl Share {
     pub(crate) fn new() -> Self {
-        Self { frames: 0, target: 0, miss_cost: FIRST_MISS_COST, evictions: 0, rescues: 0, returns: 0 }
+        Self {
+            frames: 0,
+            target: 0,
+            miss_cost: FIRST_MISS_COST,
+            evictions: 0,
+            rescues: 0,
+            first_rescues: 0,
+            returns: 0,
+        }
     }
 
     pub(crate) fn set_frames(&mut self, frames: u32) {
@@ -49,9 +60,11 @@ impl Share {
         self.target
     }
 
-    /// A page that was parked has been touched.
-    pub(crate) fn rescued(&mut self) {
+    /// A page that was parked has been touched; `first` if nothing had been known in its favour. One that
+    /// has proved itself would most likely have stayed mapped with a smaller share.
+    pub(crate) fn rescued(&mut self, first: bool) {
         self.rescues += 1;
+        self.first_rescues += u32::from(first);
         self.consider();
     }
 
@@ -71,7 +84,8 @@ impl Share {
         if self.evictions + self.rescues < (self.frames / WINDOW).max(16) {
             return;
         }
-        let saved = u64::from(self.returns) * u64::from(self.miss_cost.saturating_sub(1));
+        let saved =
+            u64::from(self.returns + self.first_rescues) * u64::from(self.miss_cost.saturating_sub(1));
         let spent = u64::from(self.rescues);
         let step = (self.target / 4).max(1);
         if saved * 4 > spent * 5 {
@@ -79,7 +93,7 @@ impl Share {
         } else if spent * 4 > saved * 5 {
             self.target = self.target.saturating_sub(step).max(self.frames / LEAST);
         }
-        (self.evictions, self.rescues, self.returns) = (0, 0, 0);
+        (self.evictions, self.rescues, self.first_rescues, self.returns) = (0, 0, 0, 0);
     }
 }
 
@@ -102,7 +116,7 @@ mod tests {
             share.evicted();
         }
         assert_eq!(share.target(), 16_000);
-        (0..100_000).for_each(|_| share.rescued());
+        (0..100_000).for_each(|_| share.rescued(false));
         assert_eq!(share.target(), 250);
     }
 
@@ -123,11 +137,21 @@ mod tests {
             share.set_miss_cost(cost);
             for _ in 0..100_000 {
                 share.missed(100);
-                share.rescued();
-                share.rescued();
+                share.rescued(false);
+                share.rescued(false);
                 share.evicted();
             }
             assert_eq!(share.target(), target, "{cost}");
         }
+    }
+    #[test]
+    fn a_first_rescue_is_a_read_that_was_saved() {
+        let mut share = share();
+        for _ in 0..100_000 {
+            share.rescued(true);
+            share.rescued(false);
+            share.evicted();
+        }
+        assert_eq!(share.target(), 16_000);
     }
 }
