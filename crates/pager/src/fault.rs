@@ -148,13 +148,16 @@ impl Pager {
         self.counters.minor_faults += 1;
         let going = self.stream_at(page, area);
         let (mut first, mut last) = (page, page);
-        let was_proven = self.frames.is_proven(frame);
-        self.unpark(page);
+        // Of what was read ahead a first touch proves nothing, a second one does; but what memory is
+        // gone through in order for, once more, is over when that has passed.
+        let proves = !ahead && going.is_none();
+        let is_first = proves && !self.frames.is_proven(frame);
+        self.unpark(page, if proves { Queue::Protected } else { Queue::Probation });
         if ahead {
             self.count_hit();
         } else {
             self.counters.rescues += 1;
-            self.share.rescued(!was_proven);
+            self.share.rescued(is_first);
         }
         if let Some(going) = going {
             // The rest of what was read ahead goes in with it, so that a stream
@@ -169,7 +172,7 @@ impl Pager {
                 if !area.range.contains(next) || self.changes.touch(next) {
                     break;
                 }
-                self.unpark(next);
+                self.unpark(next, Queue::Probation);
                 self.count_hit();
                 (first, last) = (first.min(next), last.max(next));
             }
@@ -180,12 +183,11 @@ impl Pager {
         Fault::Map(PageRange::between(first, last.plus(1)))
     }
 
-    fn unpark(&mut self, page: PageNo) {
-        let State::Parked { frame, slot, ahead } = self.table.get(page) else {
+    fn unpark(&mut self, page: PageNo, queue: Queue) {
+        let State::Parked { frame, slot, .. } = self.table.get(page) else {
             unreachable!("only parked pages are unparked");
         };
-        // A first touch proves nothing, a second one does.
-        self.frames.move_to(frame, if ahead { Queue::Probation } else { Queue::Protected });
+        self.frames.move_to(frame, queue);
         self.set(page, State::Resident { frame, slot });
     }
 

@@ -5,15 +5,15 @@
 //! still in memory. Touched there, it has proved itself and goes to the tail of the
 //! protected queue, which is the second chance of the clock (Corbató, "A Paging
 //! Experiment with the Multics System", 1968), in the form that VAX/VMS gave it for
-//! machines that keep no reference bits (Levy and Lipman, 1982). Untouched until its
+//! machines that keep no reference bits (Levy and Lipman, 1982). Touched by something that
+//! goes through memory in order, it begins again. Untouched until its
 //! turn comes, it is evicted. A page that comes back soon, before a quarter as many
 //! others have left as there are frames, has proved itself as well: the slot map
-//! remembers when it left. While
-//! the probation queue has more than its share, pages are taken from there, so that
-//! what is used once does not push out what is used again. That is S3-FIFO (Yang,
-//! Zhang, Qiu, Yue and Rashmi, "FIFO queues are all you need for cache eviction", 2023)
-//! as far as it can be had where touches of mapped pages go unseen. How many pages are parked is for
-//! `share` to say.
+//! remembers when it left. While the probation queue has more than its share, pages are
+//! taken from there, so that what is used once does not push out what is used again. That
+//! is S3-FIFO (Yang, Zhang, Qiu, Yue and Rashmi, "FIFO queues are all you need for cache
+//! eviction", 2023) as far as it can be had where touches of mapped pages go unseen. How
+//! many pages are parked is for `share` to say.
 
 use crate::area::Sharing;
 use crate::entry::State;

@@ -1,0 +1,143 @@
+//! The pager's own choice, which sees only touches of pages that are not mapped, beside LRU, which sees
+//! all: how many reads it takes to find a working set that hardly fits, to keep it, and to sort.
+
+use crate::drive::{Outcome, policy, replay};
+use crate::traces::Random;
+use pager::{
+    Commit, Config, Content, Eviction, Fault, FillResult, FrameNo, PageNo, PageRange, Pager, Parking,
+    PolicyKind, Read, Rights, State, WriteResult,
+};
+
+const PAGES: u64 = 16_384;
+const FRAMES: u32 = 3780;
+const FIRST: PageNo = PageNo(0x10_0000);
+/// Frames that are freed together.
+const BATCH: u32 = 64;
+/// What a read costs, in touches on parked pages.
+const MISS_COST: u32 = 6;
+
+/// A pager whose transfers take no time.
+struct Driver {
+    pager: Pager,
+    victims: Vec<FrameNo>,
+}
+
+impl Driver {
+    fn new() -> Self {
+        let slots = 2 * PAGES as u32;
+        let mut pager = Pager::new(Config { frames: FRAMES, slots, commit: Commit::Lazy, readahead: true });
+        pager.add_area(PageRange { start: FIRST, count: PAGES }, Rights::ReadWrite);
+        pager.set_miss_cost(MISS_COST);
+        Self { pager, victims: Vec::with_capacity(BATCH as usize) }
+    }
+
+    /// How many reads touching these pages takes.
+    fn reads_of(&mut self, trace: &[u64]) -> u64 {
+        let before = self.pager.counters().swap_ins;
+        trace.iter().for_each(|page| self.touch(FIRST.plus(*page)));
+        self.pager.counters().swap_ins - before
+    }
+
+    fn touch(&mut self, page: PageNo) {
+        while !matches!(self.pager.state(page), State::Resident { .. }) {
+            match self.pager.fault(page) {
+                Fault::Zero(_) | Fault::Map(_) | Fault::Read | Fault::NoFrame => {}
+                other => panic!("{other:?} of {page:?}"),
+            }
+            let reads: Vec<Read> = self.pager.reads().to_vec();
+            reads.iter().for_each(|read| _ = self.pager.fill_done(read.frame, FillResult::Good));
+            while self.reclaim() {}
+        }
+    }
+
+    /// One round of reclaim, as the engine does it; whether it did anything.
+    fn reclaim(&mut self) -> bool {
+        let need = self.pager.reclaim_need(0).min(BATCH);
+        if need == 0 {
+            return false;
+        }
+        let stock = self.pager.parking_target() + need;
+        while self.pager.frames_parked() < stock
+            && let Parking::Pages(range) = self.pager.next_parking(BATCH)
+        {
+            range.pages().for_each(|page| self.pager.parked(page));
+        }
+        let mut victims = core::mem::take(&mut self.victims);
+        victims.clear();
+        self.pager.next_evictions(need, &mut victims);
+        for frame in &victims {
+            let page = self.pager.page_of(*frame);
+            // A page's bytes never change once they are there.
+            let content = Some(Content::Digest(page.0.into())).filter(|_| !self.pager.known_clean(*frame));
+            if let Eviction::Write(_) = self.pager.evict(*frame, content) {
+                self.pager.write_done(*frame, WriteResult::Done);
+            }
+        }
+        let any = !victims.is_empty();
+        self.victims = victims;
+        any
+    }
+}
+
+/// Of 100 touches 95 go to a fifth of the pages, which lie everywhere.
+fn hot(random: &mut Random, touches: usize) -> Vec<u64> {
+    let mut page = || {
+        let is_hot = random.below(100) < 95;
+        random.below(if is_hot { PAGES / 5 } else { PAGES }) * 5 % PAGES
+    };
+    (0..touches).map(|_| page()).collect()
+}
+
+#[test]
+fn a_hot_set_that_hardly_fits_is_found_and_kept() {
+    let mut random = Random::new(1);
+    let phases = [
+        ("in order", (0..PAGES).collect::<Vec<u64>>()),
+        ("at random", (0..7500).map(|_| random.below(PAGES)).collect()),
+        ("first touches of the hot", hot(&mut random, 9375)),
+        ("hot", hot(&mut random, 18_750)),
+        ("hot, later", hot(&mut random, 37_500)),
+        ("hot, much later", hot(&mut random, 37_500)),
+    ];
+    let mut driver = Driver::new();
+    let whole: Vec<u64> = phases.iter().flat_map(|(_, trace)| trace.iter().copied()).collect();
+    let lru = replay(policy(PolicyKind::Lru, &whole, FRAMES).as_mut(), &whole, FRAMES);
+    let mut lru = lru.iter();
+    // Of what LRU reads, in hundredths.
+    for ((name, trace), most) in phases.iter().zip([0, 110, 125, 195, 120, 135]) {
+        let reads = driver.reads_of(trace);
+        let lru = lru.by_ref().take(trace.len()).filter(|outcome| **outcome != Outcome::Hit).count() as u64;
+        println!("{name}: {reads} reads, LRU {lru}");
+        assert!(reads * 100 <= lru * most, "{name}: {reads} reads, LRU {lru}");
+    }
+}
+
+/// Sorts `range` in place as quicksort does: everything is looked at in order, and what is small is
+/// put where the first of it was; then the two parts.
+fn sort(range: core::ops::Range<u64>, random: &mut Random, trace: &mut Vec<u64>) {
+    let pages = range.end - range.start;
+    if pages < 2 {
+        return trace.extend(range);
+    }
+    let small = pages * (40 + random.below(20)) / 100;
+    trace.extend((0..pages).flat_map(|page| [range.start + page, range.start + page * small / pages]));
+    let middle = range.start + small.max(1);
+    sort(range.start..middle, random, trace);
+    sort(middle..range.end, random, trace);
+}
+
+#[test]
+fn what_is_gone_through_in_order_again_does_not_stay() {
+    let mut trace = (0..PAGES).collect::<Vec<u64>>();
+    let mut random = Random::new(1);
+    let (mut one, mut other) = (Vec::new(), Vec::new());
+    sort(0..PAGES / 2, &mut random, &mut one);
+    sort(PAGES / 2..PAGES, &mut random, &mut other);
+    // Two threads sort a half each.
+    trace.extend(one.iter().zip(&other).flat_map(|(one, other)| [*one, *other]));
+    let lru = replay(policy(PolicyKind::Lru, &trace, FRAMES).as_mut(), &trace, FRAMES);
+    let lru = lru.iter().skip(PAGES as usize).filter(|outcome| **outcome != Outcome::Hit).count() as u64;
+    let reads = Driver::new().reads_of(&trace);
+    println!("{reads} reads, LRU {lru}");
+    assert!(reads * 100 <= lru * 125, "{reads} reads, LRU {lru}");
+}
