@@ -148,8 +148,8 @@ impl Pager {
         self.counters.minor_faults += 1;
         let going = self.stream_at(page, area);
         let (mut first, mut last) = (page, page);
-        // Of what was read ahead a first touch proves nothing, a second one does; but what memory is
-        // gone through in order for, once more, is over when that has passed.
+        // Of what was read ahead a first touch proves nothing, a second one does; unless it comes of a
+        // pass in order, which is over when it has gone by.
         let proves = !ahead && going.is_none();
         let is_first = proves && !self.frames.is_proven(frame);
         self.unpark(page, if proves { Queue::Protected } else { Queue::Probation });
@@ -183,6 +183,7 @@ impl Pager {
         Fault::Map(PageRange::between(first, last.plus(1)))
     }
 
+    /// Maps a parked page; it goes on in `queue`.
     fn unpark(&mut self, page: PageNo, queue: Queue) {
         let State::Parked { frame, slot, .. } = self.table.get(page) else {
             unreachable!("only parked pages are unparked");
