@@ -204,7 +204,10 @@ impl Pager {
         let frame = self.frames.take(page);
         self.set(page, State::Filling { frame, slot, wanted: true });
         self.reads.push(Read { page, frame, slot });
-        if let Some(mut going) = self.stream_at(page, area) {
+        let going = self.stream_at(page, area);
+        // That a pass in order has come by again says nothing of the page.
+        self.frames.set_proven(frame, going.is_none() && evictions_ago <= self.memory_of_evictions());
+        if let Some(mut going) = going {
             // What had been read ahead was evicted before it was touched, if anything.
             if self.streams.lost_ahead(going.id, page) {
                 going.window = self.streams.shrink(going.id);

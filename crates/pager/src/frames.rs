@@ -248,9 +248,15 @@ impl Frames {
         self.table[frame.0 as usize].queue()
     }
 
-    /// Whether its page, when it was mapped last, was in [`Queue::Protected`].
+    /// Whether its page belongs in [`Queue::Protected`], or was there when it was mapped last.
     pub(crate) fn is_proven(&self, frame: FrameNo) -> bool {
         self.table[frame.0 as usize].tag & PROVEN != 0
+    }
+
+    /// Says so of a page that is not there yet.
+    pub(crate) fn set_proven(&mut self, frame: FrameNo, proven: bool) {
+        let record = &mut self.table[frame.0 as usize];
+        record.tag = record.tag & !PROVEN | if proven { PROVEN } else { 0 };
     }
 
     pub(crate) fn page(&self, frame: FrameNo) -> PageNo {

@@ -81,8 +81,8 @@ impl Pager {
             self.note_home(frame, content);
         }
         if wanted {
-            let again = self.slots.evictions_since(slot) <= self.memory_of_evictions();
-            self.frames.move_to(frame, if again { Queue::Protected } else { Queue::Probation });
+            let proven = self.frames.is_proven(frame);
+            self.frames.move_to(frame, if proven { Queue::Protected } else { Queue::Probation });
             self.set(page, State::Resident { frame, slot: Some(slot) });
             Fill::Map(page)
         } else {

@@ -8,8 +8,8 @@ use pager::{
     PolicyKind, Read, Rights, State, WriteResult,
 };
 
-const PAGES: u64 = 16_384;
-const FRAMES: u32 = 3780;
+const PAGES: u64 = 65_536;
+const FRAMES: u32 = 15_120;
 const FIRST: PageNo = PageNo(0x10_0000);
 /// Frames that are freed together.
 const BATCH: u32 = 64;
@@ -93,18 +93,18 @@ fn a_hot_set_that_hardly_fits_is_found_and_kept() {
     let mut random = Random::new(1);
     let phases = [
         ("in order", (0..PAGES).collect::<Vec<u64>>()),
-        ("at random", (0..7500).map(|_| random.below(PAGES)).collect()),
-        ("first touches of the hot", hot(&mut random, 9375)),
-        ("hot", hot(&mut random, 18_750)),
-        ("hot, later", hot(&mut random, 37_500)),
-        ("hot, much later", hot(&mut random, 37_500)),
+        ("at random", (0..30_000).map(|_| random.below(PAGES)).collect()),
+        ("first touches of the hot", hot(&mut random, 37_500)),
+        ("hot", hot(&mut random, 75_000)),
+        ("hot, later", hot(&mut random, 150_000)),
+        ("hot, much later", hot(&mut random, 150_000)),
     ];
     let mut driver = Driver::new();
     let whole: Vec<u64> = phases.iter().flat_map(|(_, trace)| trace.iter().copied()).collect();
     let lru = replay(policy(PolicyKind::Lru, &whole, FRAMES).as_mut(), &whole, FRAMES);
     let mut lru = lru.iter();
     // Of what LRU reads, in hundredths.
-    for ((name, trace), most) in phases.iter().zip([0, 110, 125, 195, 120, 135]) {
+    for ((name, trace), most) in phases.iter().zip([0, 110, 120, 190, 95, 105]) {
         let reads = driver.reads_of(trace);
         let lru = lru.by_ref().take(trace.len()).filter(|outcome| **outcome != Outcome::Hit).count() as u64;
         println!("{name}: {reads} reads, LRU {lru}");
@@ -139,5 +139,5 @@ fn what_is_gone_through_in_order_again_does_not_stay() {
     let lru = lru.iter().skip(PAGES as usize).filter(|outcome| **outcome != Outcome::Hit).count() as u64;
     let reads = Driver::new().reads_of(&trace);
     println!("{reads} reads, LRU {lru}");
-    assert!(reads * 100 <= lru * 125, "{reads} reads, LRU {lru}");
+    assert!(reads * 100 <= lru * 110, "{reads} reads, LRU {lru}");
 }
