@@ -53,17 +53,17 @@ struct Frame {
 const QUEUE_SHIFT: u32 = 56;
 /// Of a tag: the page has been used again since it came in, as far as is known.
 const PROVEN: u64 = 1 << 55;
-/// Bits of a page's number.
-const PAGE_BITS: u32 = 52;
+/// Of a tag: the page's number.
+const PAGE: u64 = (1 << 52) - 1;
 
 impl Frame {
     fn page(self) -> u64 {
-        self.tag & ((1 << PAGE_BITS) - 1)
+        self.tag & PAGE
     }
 
     fn set_page(&mut self, page: PageNo) {
-        debug_assert!(page.0 >> PAGE_BITS == 0);
-        self.tag = self.tag >> QUEUE_SHIFT << QUEUE_SHIFT | page.0;
+        debug_assert!(page.0 <= PAGE);
+        self.tag = self.tag & !PAGE | page.0;
     }
 
     fn queue(self) -> Queue {
@@ -72,7 +72,7 @@ impl Frame {
 
     fn set_queue(&mut self, queue: Queue) {
         let proven = match queue {
-            Queue::Probation => 0,
+            Queue::Free | Queue::Probation => 0,
             Queue::Protected => PROVEN,
             _ => self.tag & PROVEN,
         };
