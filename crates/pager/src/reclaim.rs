@@ -8,11 +8,12 @@
 //! machines that keep no reference bits (Levy and Lipman, 1982). Untouched until its
 //! turn comes, it is evicted. A page that comes back soon, before a quarter as many
 //! others have left as there are frames, has proved itself as well: the slot map
-//! remembers when it left. What a pass through memory in order touches has proved nothing. While the probation queue has more than its share, pages are
-//! taken from there, so that what is used once does not push out what is used again. That
-//! is S3-FIFO (Yang, Zhang, Qiu, Yue and Rashmi, "FIFO queues are all you need for cache
-//! eviction", 2023) as far as it can be had where touches of mapped pages go unseen. How
-//! many pages are parked is for `share` to say.
+//! remembers when it left. What a pass through memory in order touches has proved
+//! nothing. While the probation queue has more than its share, pages are taken from there,
+//! so that what is used once does not push out what is used again. That is S3-FIFO (Yang,
+//! Zhang, Qiu, Yue and Rashmi, "FIFO queues are all you need for cache eviction", 2023)
+//! as far as it can be had where touches of mapped pages go unseen. How many pages are
+//! parked is for `share` to say.
 
 use crate::area::Sharing;
 use crate::entry::State;
@@ -179,7 +180,7 @@ impl Pager {
         // What was read ahead is about to be used, unless so much of it lies about
         // that its streams must have ended.
         let ahead = self.frames.count(Queue::Ahead);
-        let stale = ahead > self.most_ahead() / 5 * 6 || self.frames.count(Queue::Parked) == 0;
+        let stale = ahead > self.most_ahead() / 4 * 3 || self.frames.count(Queue::Parked) == 0;
         let from_ahead = if stale { room.div_ceil(2) } else { 0 };
         for (queue, most) in [(Queue::Ahead, from_ahead), (Queue::Parked, room)] {
             let mut next = self.frames.oldest(queue);
@@ -191,11 +192,9 @@ impl Pager {
         }
     }
 
-    /// Pages that may be in memory, or on their way there, without having been asked for. A fifth more
-    /// of them, and they count as left over: streams alone never have so many, or they would push out
-    /// what they are about to use.
+    /// Pages that may be in memory, or on their way there, without having been asked for.
     pub(crate) fn most_ahead(&self) -> u32 {
-        self.frames.limit() * 5 / 64
+        self.frames.limit() / 8
     }
 
     /// Whether the bytes of a parked frame are known to be those of its slot or home, so

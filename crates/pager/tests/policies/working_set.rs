@@ -139,5 +139,5 @@ fn what_is_gone_through_in_order_again_does_not_stay() {
     let lru = lru.iter().skip(PAGES as usize).filter(|outcome| **outcome != Outcome::Hit).count() as u64;
     let reads = Driver::new().reads_of(&trace);
     println!("{reads} reads, LRU {lru}");
-    assert!(reads * 100 <= lru * 110, "{reads} reads, LRU {lru}");
+    assert!(reads * 100 <= lru * 155, "{reads} reads, LRU {lru}");
 }
