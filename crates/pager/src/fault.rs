@@ -152,7 +152,7 @@ impl Pager {
         // pass in order, which is over when it has gone by.
         let proves = !ahead && going.is_none();
         let is_first = proves && !self.frames.is_proven(frame);
-        self.unpark(page, if proves { Queue::Protected } else { Queue::Probation });
+        self.unpark(page, proves);
         if ahead {
             self.count_hit();
         } else {
@@ -172,7 +172,7 @@ impl Pager {
                 if !area.range.contains(next) || self.changes.touch(next) {
                     break;
                 }
-                self.unpark(next, Queue::Probation);
+                self.unpark(next, false);
                 self.count_hit();
                 (first, last) = (first.min(next), last.max(next));
             }
@@ -183,12 +183,12 @@ impl Pager {
         Fault::Map(PageRange::between(first, last.plus(1)))
     }
 
-    /// Maps a parked page; it goes on in `queue`.
-    fn unpark(&mut self, page: PageNo, queue: Queue) {
+    /// A parked page is mapped; `proven` as for [`Frames::mapped`](crate::frames::Frames::mapped).
+    fn unpark(&mut self, page: PageNo, proven: bool) {
         let State::Parked { frame, slot, .. } = self.table.get(page) else {
             unreachable!("only parked pages are unparked");
         };
-        self.frames.move_to(frame, queue);
+        self.frames.mapped(frame, proven);
         self.set(page, State::Resident { frame, slot });
     }
 

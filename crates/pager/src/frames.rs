@@ -227,6 +227,11 @@ impl Frames {
         record.set_queue(queue);
     }
 
+    /// Its page is mapped, and has proved that it will be used again, or has not.
+    pub(crate) fn mapped(&mut self, frame: FrameNo, proven: bool) {
+        self.move_to(frame, if proven { Queue::Protected } else { Queue::Probation });
+    }
+
     pub(crate) fn free(&mut self, frame: FrameNo) {
         debug_assert_ne!(self.queue(frame), Queue::Free, "{frame:?} freed twice");
         self.move_to(frame, Queue::Free);

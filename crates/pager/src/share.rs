@@ -2,11 +2,11 @@
 //!
 //! A touch on a parked page costs a fault that would not have been had the page stayed
 //! mapped; a page that returns soon after its eviction costs a read that would not have
-//! been had more pages been parked, and a parked page that is touched for the first time
-//! since it came in is a read that would have been had fewer been. All are counted and weighed with
-//! what they cost, and the share of parked pages goes where less is lost. That is the idea of ghost
-//! lists (Megiddo and Modha, "ARC: A Self-Tuning, Low Overhead Replacement Cache",
-//! 2003); the slot map, which remembers when a page left, is the list.
+//! been had more pages been parked, and the first touch on a page since it came in, if it
+//! is parked, is a read that would have been had fewer been. All are counted and weighed
+//! with what they cost, and the share of parked pages goes where less is lost. That is the
+//! idea of ghost lists (Megiddo and Modha, "ARC: A Self-Tuning, Low Overhead Replacement
+//! Cache", 2003); the slot map, which remembers when a page left, is the list.
 
 /// One frame in so many is parked at first.
 const FIRST: u32 = 16;
@@ -19,7 +19,7 @@ const WINDOW: u32 = 64;
 const FIRST_MISS_COST: u32 = 8;
 
 /// The parked share, and what was seen since it was last considered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Share {
     frames: u32,
     target: u32,
@@ -33,15 +33,7 @@ pub(crate) struct Share {
 
 impl Share {
     pub(crate) fn new() -> Self {
-        Self {
-            frames: 0,
-            target: 0,
-            miss_cost: FIRST_MISS_COST,
-            evictions: 0,
-            rescues: 0,
-            first_rescues: 0,
-            returns: 0,
-        }
+        Self { miss_cost: FIRST_MISS_COST, ..Self::default() }
     }
 
     pub(crate) fn set_frames(&mut self, frames: u32) {
@@ -144,6 +136,7 @@ mod tests {
             assert_eq!(share.target(), target, "{cost}");
         }
     }
+
     #[test]
     fn a_first_rescue_is_a_read_that_was_saved() {
         let mut share = share();

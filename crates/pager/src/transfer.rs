@@ -81,8 +81,7 @@ impl Pager {
             self.note_home(frame, content);
         }
         if wanted {
-            let proven = self.frames.is_proven(frame);
-            self.frames.move_to(frame, if proven { Queue::Protected } else { Queue::Probation });
+            self.frames.mapped(frame, self.frames.is_proven(frame));
             self.set(page, State::Resident { frame, slot: Some(slot) });
             Fill::Map(page)
         } else {

@@ -1,7 +1,7 @@
 //! The pager's own choice, which sees only touches of pages that are not mapped, beside LRU, which sees
 //! all: how many reads it takes to find a working set that hardly fits, to keep it, and to sort.
 
-use crate::drive::{Outcome, policy, replay};
+use crate::drive::{misses, policy, replay};
 use crate::traces::Random;
 use pager::{
     Commit, Config, Content, Eviction, Fault, FillResult, FrameNo, PageNo, PageRange, Pager, Parking,
@@ -19,7 +19,6 @@ const MISS_COST: u32 = 6;
 /// A pager whose transfers take no time.
 struct Driver {
     pager: Pager,
-    victims: Vec<FrameNo>,
 }
 
 impl Driver {
@@ -28,7 +27,7 @@ impl Driver {
         let mut pager = Pager::new(Config { frames: FRAMES, slots, commit: Commit::Lazy, readahead: true });
         pager.add_area(PageRange { start: FIRST, count: PAGES }, Rights::ReadWrite);
         pager.set_miss_cost(MISS_COST);
-        Self { pager, victims: Vec::with_capacity(BATCH as usize) }
+        Self { pager }
     }
 
     /// How many reads touching these pages takes.
@@ -62,8 +61,7 @@ impl Driver {
         {
             range.pages().for_each(|page| self.pager.parked(page));
         }
-        let mut victims = core::mem::take(&mut self.victims);
-        victims.clear();
+        let mut victims: Vec<FrameNo> = Vec::with_capacity(BATCH as usize);
         self.pager.next_evictions(need, &mut victims);
         for frame in &victims {
             let page = self.pager.page_of(*frame);
@@ -73,9 +71,7 @@ impl Driver {
                 self.pager.write_done(*frame, WriteResult::Done);
             }
         }
-        let any = !victims.is_empty();
-        self.victims = victims;
-        any
+        !victims.is_empty()
     }
 }
 
@@ -102,11 +98,11 @@ fn a_hot_set_that_hardly_fits_is_found_and_kept() {
     let mut driver = Driver::new();
     let whole: Vec<u64> = phases.iter().flat_map(|(_, trace)| trace.iter().copied()).collect();
     let lru = replay(policy(PolicyKind::Lru, &whole, FRAMES).as_mut(), &whole, FRAMES);
-    let mut lru = lru.iter();
+    let mut lru = lru.as_slice();
     // Of what LRU reads, in hundredths.
     for ((name, trace), most) in phases.iter().zip([0, 110, 120, 190, 95, 105]) {
         let reads = driver.reads_of(trace);
-        let lru = lru.by_ref().take(trace.len()).filter(|outcome| **outcome != Outcome::Hit).count() as u64;
+        let lru = misses(lru.split_off(..trace.len()).expect("as long as all phases")) as u64;
         println!("{name}: {reads} reads, LRU {lru}");
         assert!(reads * 100 <= lru * most, "{name}: {reads} reads, LRU {lru}");
     }
@@ -136,7 +132,7 @@ fn what_is_gone_through_in_order_again_does_not_stay() {
     // Two threads sort a half each.
     trace.extend(one.iter().zip(&other).flat_map(|(one, other)| [*one, *other]));
     let lru = replay(policy(PolicyKind::Lru, &trace, FRAMES).as_mut(), &trace, FRAMES);
-    let lru = lru.iter().skip(PAGES as usize).filter(|outcome| **outcome != Outcome::Hit).count() as u64;
+    let lru = misses(&lru[PAGES as usize..]) as u64;
     let reads = Driver::new().reads_of(&trace);
     println!("{reads} reads, LRU {lru}");
     assert!(reads * 100 <= lru * 155, "{reads} reads, LRU {lru}");
