@@ -223,14 +223,17 @@ impl Pager {
         let Going { id, stride, window } = going;
         let reached = reached.0 as i64;
         let on_the_way = ((self.streams.ahead(id) - reached) / stride).max(0);
-        let windows = if window >= LONG_WINDOW { LONG_WINDOWS_AHEAD } else { WINDOWS_AHEAD };
-        let window = i64::from(window);
+        // Streams together may not push each other's pages out before they are used: half of what
+        // may be ahead is shared out among them, the rest is for what others have left over.
+        let most_ahead = self.most_ahead();
+        let share = i64::from(most_ahead / 2 / self.streams.going_on());
+        let is_long = i64::from(window).min(share / LONG_WINDOWS_AHEAD) >= LONG_WINDOW;
+        let windows = if is_long { LONG_WINDOWS_AHEAD } else { WINDOWS_AHEAD };
+        let window = i64::from(window).min(share / windows).max(1);
         if on_the_way > (windows - 1) * window {
             return;
         }
         let reserve = self.reserve() / 4;
-        // Streams together may not push each other's pages out before they are used.
-        let most_ahead = self.most_ahead();
         let mut ahead = reached + on_the_way * stride;
         for _ in on_the_way..windows * window {
             let next = ahead + stride;

@@ -22,7 +22,7 @@ pub(crate) const MAX_WINDOW: u32 = 256;
 pub(crate) const WINDOWS_AHEAD: i64 = 2;
 pub(crate) const LONG_WINDOWS_AHEAD: i64 = 4;
 /// From so many accesses on a window is long.
-pub(crate) const LONG_WINDOW: u32 = 64;
+pub(crate) const LONG_WINDOW: i64 = 64;
 
 /// Reads that one fault may ask for: the page, and all windows ahead of it.
 pub(crate) const MAX_READS: usize = LONG_WINDOWS_AHEAD as usize * MAX_WINDOW as usize + 1;

@@ -5,9 +5,9 @@
 //! alone: two on neighbouring pages (three while most of what is read ahead is read in
 //! vain), or three at one distance. It goes on where it
 //! was expected to, past pages that cause no fault; then its window doubles. A page
-//! that merely lies near says nothing: random touches would be read ahead for. The idea is that of Linux's on-demand readahead (Wu
-//! Fengguang, "Sequential File Prefetching in Linux", 2008): a touch at the start
-//! of what was read ahead is what asks for more.
+//! that merely lies near says nothing: random touches would be read ahead for. The idea is
+//! that of Linux's on-demand readahead (Wu Fengguang, "Sequential File Prefetching in
+//! Linux", 2008): a touch at the start of what was read ahead is what asks for more.
 
 use crate::page::PageNo;
 
@@ -18,6 +18,11 @@ const MAX_STRIDE: i64 = 64;
 const FIRST_WINDOW: u32 = 2;
 /// The first window of a stream that was announced.
 const ANNOUNCED_WINDOW: u32 = 32;
+/// What only looks like a stream does not come to a window of this.
+const SURE_WINDOW: u32 = 8;
+/// A stream goes on if one of the last so many touches was its own: as many streams as are known
+/// touch by turns, or almost so.
+const GOING_ON: u64 = 2 * STREAMS as u64;
 
 /// A stream that goes on at the page just asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +160,14 @@ impl Streams {
         strides.filter(|d| *d != 0 && d.abs() <= MAX_STRIDE).find(|d| near(page - 2 * d))
     }
 
+    /// How many streams go on; one at least.
+    pub(crate) fn going_on(&self) -> u32 {
+        let goes_on = |stream: &&Stream| {
+            stream.stride != 0 && stream.window >= SURE_WINDOW && self.now - stream.used <= GOING_ON
+        };
+        self.streams.iter().filter(goes_on).count().max(1) as u32
+    }
+
     /// Pages up to `page` have been made accessible.
     pub(crate) fn reached(&mut self, id: usize, page: PageNo) {
         self.streams[id].last = page.0 as i64;
@@ -227,6 +240,18 @@ mod tests {
         assert_eq!(found, 7);
         assert_eq!(streams.touch(PageNo(12), |_| false), None);
         assert!(streams.touch(PageNo(14), |page| (8..14).contains(&page.0)).is_some());
+    }
+
+    #[test]
+    fn streams_that_have_ended_are_not_counted() {
+        let mut streams = Streams::new(64);
+        assert_eq!(streams.going_on(), 1);
+        for page in 0..7 {
+            (0..3).for_each(|stream| _ = streams.touch(PageNo(stream << 20 | page), |_| false));
+        }
+        assert_eq!(streams.going_on(), 3);
+        (7..100).for_each(|page| _ = streams.touch(PageNo(page), |_| false));
+        assert_eq!(streams.going_on(), 1);
     }
 
     #[test]
