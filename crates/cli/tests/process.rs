@@ -69,6 +69,16 @@ fn no_pager_outlives_an_exec() {
 }
 
 #[test]
+fn what_is_executed_while_a_pager_starts_has_no_dead_children() {
+    let children = "sleep 0.5; read numbers < /proc/$$/task/$$/children; \
+        for number in $numbers; do read name < /proc/$number/comm && echo $name; done";
+    let mut program = vec!["env"; 300];
+    program.extend(["sh", "-c", children]);
+    let run = paged(64, &[], &program);
+    assert_eq!((run.status, text(&run.stdout).as_str()), (Some(0), ""), "{}", run.stderr);
+}
+
+#[test]
 fn no_pager_outlives_a_killed_program() {
     let (mut child, _output) = waiting("is-killed");
     let mut names: Vec<String> = companions("is-killed").into_iter().map(|found| found.1).collect();

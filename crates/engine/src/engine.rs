@@ -25,6 +25,9 @@ use sys::status::{Phase, Record, StatusPage};
 /// Budgets are below this many pages: 512 GiB.
 pub(crate) const MAX_FRAMES: u32 = (1 << 27) - 1;
 
+/// What the pager is called, as a thread, as a process, and while it becomes one.
+pub(crate) const PAGER_NAME: &str = "outcore-pager";
+
 /// The engine's phase for decisions; the status page has the reader's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -134,6 +137,7 @@ impl Engine {
     /// A sentence for the user.
     pub fn start(settings: Settings, thread_starts: fn()) -> Result<&'static Self, String> {
         this_is_the_program();
+        companion::bury_those_in_between(|name| name == PAGER_NAME);
         let mut settings = settings;
         if let Some(path) = &settings.ledger {
             settings.ram_bytes = tree::join(path, settings.ram_bytes);
@@ -198,7 +202,7 @@ impl Engine {
         let _blocked = Blocked::all();
         home::expect_pager(self);
         std::thread::Builder::new()
-            .name("outcore-pager".into())
+            .name(PAGER_NAME.into())
             .stack_size(256 << 10)
             .spawn(move || {
                 (self.thread_starts)();

@@ -8,7 +8,7 @@ use crate::PAGE;
 use crate::advise::Usage;
 use crate::budget::Budget;
 use crate::core::{Core, Live, Request, pages_of};
-use crate::engine::{Engine, Stage, die, this_is_the_program};
+use crate::engine::{Engine, PAGER_NAME, Stage, die, this_is_the_program};
 use crate::error::OpenError;
 use crate::features;
 use crate::files::{Directory, Link};
@@ -93,7 +93,7 @@ impl Instance {
         let theirs = Arc::clone(&engine);
         let _blocked = Blocked::all();
         let pager = std::thread::Builder::new()
-            .name("outcore-pager".into())
+            .name(PAGER_NAME.into())
             .stack_size(256 << 10)
             .spawn(move || {
                 thread_starts();

@@ -136,6 +136,30 @@ extern "C" fn first(start: *mut c_void) -> c_int {
     main(argument)
 }
 
+/// Buries what [`continue_as_process`] of the program has left behind that executed this one
+/// meanwhile: the process in between is then a child of this one that has ended, and nobody
+/// waits for it. wait(2) does not meet it, but `ps` shows it. `is_ours` tells by the name.
+pub fn bury_those_in_between(is_ours: impl Fn(&str) -> bool) {
+    // Only children that send no signal when they end, as a program itself hardly has any.
+    let ended = libc::WEXITED | libc::WNOHANG | libc::__WCLONE;
+    let next = || {
+        // SAFETY: zeros are a valid value; it is the kernel's to fill in.
+        let mut found: libc::siginfo_t = unsafe { core::mem::zeroed() };
+        // SAFETY: as said.
+        let told = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut found, ended | libc::WNOWAIT) };
+        // SAFETY: what waitid(2) has told, or zeros.
+        (told == 0).then(|| unsafe { found.si_pid() }).filter(|number| *number > 0)
+    };
+    while let Some(number) = next() {
+        let name = std::fs::read_to_string(format!("/proc/{number}/comm")).unwrap_or_default();
+        if !is_ours(name.trim_end()) {
+            break;
+        }
+        // SAFETY: as above; what it was is not asked.
+        unsafe { libc::waitid(libc::P_PID, number as libc::id_t, core::ptr::null_mut(), ended) };
+    }
+}
+
 /// Takes the thread's place in the C library, once the kernel has cleared its `number`. A
 /// mutex that was locked before would be locked by somebody else afterwards, and stay so.
 fn succeed(number: &AtomicU32) {
