@@ -31,10 +31,12 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Run a program in a fixed amount of RAM
+    #[command(long_about = RUN_LONG_ABOUT)]
     Run(RunOptions),
     /// Say what this machine offers, and how to enable better
     Doctor(DoctorOptions),
     /// Draw how often a program would miss with more or less memory, from a trace
+    #[command(long_about = crate::mrc::LONG_ABOUT)]
     Mrc(crate::mrc::Options),
     /// Print the numbers of processes that run under outcore
     Stat(crate::stat::Options),
@@ -67,8 +69,9 @@ The program's heap (malloc, large anonymous mappings and static arrays) may grow
 kept in a store on disk and comes back when it is touched. Nothing is paged, and nothing costs time, until \
 the budget is reached. Neither root nor a change to the program is needed.
 
-Code, thread stacks, and mappings of up to 64 KiB are not paged and come on top of the budget. All processes \
-that the program starts share it: who waits most for its pages gets most of it. Static and setuid programs cannot be run this way.";
+Code, thread stacks, and mappings of less than 64 KiB are not paged; what they take, the heap has less of the \
+budget. All processes that the program starts share it: who waits most for its pages gets most of it. Programs that \
+are static, built for musl, or privileged (setuid) cannot be run this way.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -94,7 +97,7 @@ time.";
 
 /// What `outcore run` was asked for.
 #[derive(Args, Debug)]
-#[command(override_usage = "outcore run [OPTIONS] -- PROGRAM [ARGUMENTS]...", long_about = RUN_LONG_ABOUT, after_long_help = RUN_EXAMPLES, after_help = "More, with examples: outcore help run")]
+#[command(override_usage = "outcore run [OPTIONS] -- PROGRAM [ARGUMENTS]...", after_long_help = RUN_EXAMPLES, after_help = "More, with examples: outcore help run")]
 pub(crate) struct RunOptions {
     /// RAM for the program's heap: a size (256M), a percentage (25%), or auto
     ///

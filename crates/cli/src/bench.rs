@@ -15,6 +15,7 @@ pub(crate) use costs::read as read_costs;
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchVerb {
     /// Measure every kind of fault: Outcore's, the kernel's, and the simulated machine's
+    #[command(long_about = faults::LONG_ABOUT)]
     Faults(faults::Options),
     /// One part of a bench, in a process of its own
     #[command(hide = true)]

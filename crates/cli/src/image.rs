@@ -12,8 +12,10 @@ use std::path::Path;
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageVerb {
     /// Say what an image holds, from its index
+    #[command(long_about = inspect::LONG_ABOUT)]
     Inspect(inspect::InspectOptions),
     /// Read all of an image, and check every page
+    #[command(long_about = verify::LONG_ABOUT)]
     Verify(verify::VerifyOptions),
 }
 

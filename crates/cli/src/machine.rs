@@ -13,10 +13,13 @@ use clap::Subcommand;
 #[derive(Debug, Subcommand)]
 pub(crate) enum MachineVerb {
     /// Carry out a script, and log what happens
+    #[command(long_about = run::LONG_ABOUT)]
     Run(run::RunScript),
     /// Carry out a script in a terminal, one operation at a time, both ways
+    #[command(long_about = step::LONG_ABOUT)]
     Step(step::StepScript),
     /// Count how often each replacement policy misses
+    #[command(long_about = replay::LONG_ABOUT)]
     Replay(replay::ReplayOptions),
 }
 

@@ -14,7 +14,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use trace::Source;
 
-const MRC_LONG_ABOUT: &str = "\
+pub(crate) const LONG_ABOUT: &str = "\
 Draw miss-ratio curves: how often a program misses, for every size of memory.
 
 The curve of LRU comes from one pass over the trace, exact, or with --shards from a sample of its pages. Other \
@@ -28,7 +28,6 @@ references besides; then the curve of LRU is good for all sizes. Complete traces
 
 /// What `outcore mrc` was asked for.
 #[derive(Args, Debug)]
-#[command(long_about = MRC_LONG_ABOUT)]
 pub(crate) struct Options {
     /// The trace; - for standard input
     #[arg(value_name = "TRACE")]

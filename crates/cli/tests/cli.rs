@@ -497,6 +497,7 @@ fn help_is_enough_to_start_with() {
         (
             &["help", "run"],
             &[
+                "grow far beyond --ram",
                 "--ram",
                 "--store",
                 "--store-size",
@@ -515,6 +516,13 @@ fn help_is_enough_to_start_with() {
             ],
         ),
         (&["run", "--help"], &["Examples:"]),
+        (&["mrc", "--help"], &["The curve of LRU"]),
+        (&["machine", "run", "--help"], &["Each line of the script"]),
+        (&["machine", "step", "--help"], &["going back shows what was"]),
+        (&["machine", "replay", "--help"], &["OPT knows the future"]),
+        (&["image", "inspect", "--help"], &["reads the index"]),
+        (&["image", "verify", "--help"], &["against its digest"]),
+        (&["bench", "faults", "--help"], &["99th percentile"]),
         (&["--version"], &[env!("CARGO_PKG_VERSION")]),
     ] {
         let (code, stdout, _) = run(arguments);

@@ -18,11 +18,8 @@ const MAX_STRIDE: i64 = 64;
 const FIRST_WINDOW: u32 = 2;
 /// The first window of a stream that was announced.
 const ANNOUNCED_WINDOW: u32 = 32;
-/// What only looks like a stream does not come to a window of this.
+/// What only looks like a stream does not come to a window of this, unless it was announced.
 const SURE_WINDOW: u32 = 8;
-/// A stream goes on if one of the last so many touches was its own: as many streams as are known
-/// touch by turns, or almost so.
-const GOING_ON: u64 = 2 * STREAMS as u64;
 
 /// A stream that goes on at the page just asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +41,10 @@ struct Stream {
     stride: i64,
     window: u32,
     used: u64,
+    /// How many pages had been read ahead, for whichever stream, when it was touched last.
+    read_by_then: u64,
+    /// The most that were read ahead between two touches.
+    longest_away: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -53,6 +54,8 @@ pub(crate) struct Streams {
     next_miss: usize,
     now: u64,
     max_window: u32,
+    /// Pages read ahead, in all.
+    read_in_all: u64,
     /// Pages read ahead of late, and how many of them were touched; halved now and then.
     read: u32,
     used: u32,
@@ -70,6 +73,7 @@ impl Streams {
             next_miss: 0,
             now: 0,
             max_window,
+            read_in_all: 0,
             read: 0,
             used: 0,
         }
@@ -77,6 +81,7 @@ impl Streams {
 
     /// A page has been read ahead.
     pub(crate) fn read_one(&mut self) {
+        self.read_in_all += 1;
         self.read += 1;
         if self.read >= RECENT {
             (self.read, self.used) = (self.read / 2, self.used / 2);
@@ -113,6 +118,8 @@ impl Streams {
             if near && (1..steps).all(|step| silent(PageNo((stream.last + step * stream.stride) as u64))) {
                 stream.last = page;
                 stream.used = self.now;
+                stream.longest_away = stream.longest_away.max(self.read_in_all - stream.read_by_then);
+                stream.read_by_then = self.read_in_all;
                 stream.window = (stream.window * 2).min(max_window);
                 return Some(Going { id, stride: stream.stride, window: stream.window });
             }
@@ -134,7 +141,15 @@ impl Streams {
             return None;
         }
         let oldest = (0..STREAMS).min_by_key(|id| self.streams[*id].used)?;
-        self.streams[oldest] = Stream { last: page, ahead: page, stride, window, used: self.now };
+        self.streams[oldest] = Stream {
+            last: page,
+            ahead: page,
+            stride,
+            window,
+            used: self.now,
+            read_by_then: self.read_in_all,
+            longest_away: 0,
+        };
         Some(Going { id: oldest, stride, window })
     }
 
@@ -160,10 +175,15 @@ impl Streams {
         strides.filter(|d| *d != 0 && d.abs() <= MAX_STRIDE).find(|d| near(page - 2 * d))
     }
 
-    /// How many streams go on; one at least.
-    pub(crate) fn going_on(&self) -> u32 {
+    /// How many streams read ahead and go on; one at least. A stream has ended that has not been touched while
+    /// `patience` pages were read ahead, or twice as many as ever before between two of its touches.
+    pub(crate) fn going_on(&self, patience: u32) -> u32 {
         let goes_on = |stream: &&Stream| {
-            stream.stride != 0 && stream.window >= SURE_WINDOW && self.now - stream.used <= GOING_ON
+            let is_sure = stream.stride != 0 && stream.window >= SURE_WINDOW;
+            // One that fills pages leaves behind what it has asked of the store.
+            let reads = (stream.ahead - stream.last) * stream.stride.signum() >= 0;
+            let away = self.read_in_all - stream.read_by_then;
+            is_sure && reads && away <= u64::from(patience).max(2 * stream.longest_away)
         };
         self.streams.iter().filter(goes_on).count().max(1) as u32
     }
@@ -243,15 +263,30 @@ mod tests {
     }
 
     #[test]
-    fn streams_that_have_ended_are_not_counted() {
+    fn streams_that_have_ended_or_read_nothing_are_not_counted() {
         let mut streams = Streams::new(64);
-        assert_eq!(streams.going_on(), 1);
-        for page in 0..7 {
-            (0..3).for_each(|stream| _ = streams.touch(PageNo(stream << 20 | page), |_| false));
+        let mut go_through = |pages: core::ops::Range<u64>, reads: bool| {
+            for page in pages {
+                let Some(going) = streams.touch(PageNo(page), |_| false) else { continue };
+                if reads {
+                    streams.set_ahead(going.id, page as i64 + 1);
+                    streams.read_one();
+                } else {
+                    streams.reached(going.id, PageNo(page));
+                }
+            }
+            streams.going_on(50)
+        };
+        assert_eq!(go_through(1000..1003, true), 1, "one at least");
+        for (count, first) in [(1, 2000), (2, 3000), (3, 4000)] {
+            assert_eq!(go_through(first..first + 7, true), count);
         }
-        assert_eq!(streams.going_on(), 3);
-        (7..100).for_each(|page| _ = streams.touch(PageNo(page), |_| false));
-        assert_eq!(streams.going_on(), 1);
+        assert_eq!(go_through(5000..5007, false), 3, "this one reads nothing ahead");
+        assert_eq!(go_through(4007..4100, true), 1, "the others have ended");
+        // This one comes back after 93 pages: it may stay away for 186 from now on.
+        assert_eq!(go_through(3007..3008, true), 2);
+        assert_eq!(go_through(4100..4200, true), 2);
+        assert_eq!(go_through(4200..4300, true), 1);
     }
 
     #[test]

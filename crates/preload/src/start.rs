@@ -1,7 +1,7 @@
 #![expect(unsafe_code, reason = "a constructor, and raw output")]
 //! Before `main`.
 
-use crate::{fork, malloc, source, statics};
+use crate::{errno, fork, malloc, source, statics};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use engine::{Engine, Settings};
 
@@ -27,6 +27,8 @@ pub(crate) fn forget_engine() {
 static CONSTRUCTOR: extern "C" fn() = construct;
 
 extern "C" fn construct() {
+    // The program begins with 0 in it.
+    let _errno = errno::Kept::now();
     malloc::init();
     match Settings::from_env() {
         Ok(None) => return,

@@ -21,6 +21,8 @@ use std::time::Duration;
 /// The stack of a companion, and of the process in between.
 const STACK: usize = 256 << 10;
 const STACK_BETWEEN: usize = 16 << 10;
+/// How often a child that is about to end is looked for, a millisecond apart.
+const LOOKS: u32 = 20;
 /// kcmp(2): compare address spaces.
 const KCMP_VM: c_int = 1;
 /// futex_waitv(2): the word has 32 bits and is not private to a process.
@@ -136,24 +138,30 @@ extern "C" fn first(start: *mut c_void) -> c_int {
     main(argument)
 }
 
-/// Buries what [`continue_as_process`] of the program has left behind that executed this one
-/// meanwhile: the process in between is then a child of this one that has ended, and nobody
-/// waits for it. wait(2) does not meet it, but `ps` shows it. `is_ours` tells by the name.
+/// Reaps the process in between that is left where a program called execve(2) while its pager
+/// started: nobody else knows of it. wait(2) does not meet it, but `ps` shows it. `is_ours` tells by
+/// the name; behind one that is not, others stay.
 pub fn bury_those_in_between(is_ours: impl Fn(&str) -> bool) {
     // Only children that send no signal when they end, as a program itself hardly has any.
     let ended = libc::WEXITED | libc::WNOHANG | libc::__WCLONE;
-    let next = || {
+    for _ in 0..LOOKS {
         // SAFETY: zeros are a valid value; it is the kernel's to fill in.
         let mut found: libc::siginfo_t = unsafe { core::mem::zeroed() };
         // SAFETY: as said.
-        let told = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut found, ended | libc::WNOWAIT) };
-        // SAFETY: what waitid(2) has told, or zeros.
-        (told == 0).then(|| unsafe { found.si_pid() }).filter(|number| *number > 0)
-    };
-    while let Some(number) = next() {
+        if unsafe { libc::waitid(libc::P_ALL, 0, &raw mut found, ended | libc::WNOWAIT) } != 0 {
+            // No such child: so it is nearly always.
+            return;
+        }
+        // SAFETY: waitid(2) has told of a child, or left the zeros.
+        let number = unsafe { found.si_pid() };
+        if number == 0 {
+            // It has not ended yet.
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        }
         let name = std::fs::read_to_string(format!("/proc/{number}/comm")).unwrap_or_default();
         if !is_ours(name.trim_end()) {
-            break;
+            return;
         }
         // SAFETY: as above; what it was is not asked.
         unsafe { libc::waitid(libc::P_PID, number as libc::id_t, core::ptr::null_mut(), ended) };

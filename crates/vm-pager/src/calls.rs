@@ -1,6 +1,6 @@
 //! The exported functions; `include/vm_pager.h` says what each does.
 
-#![expect(unsafe_code, reason = "names without mangling are an unsafe attribute; see docs/soundness.md, 12")]
+#![expect(unsafe_code, reason = "names without mangling are an unsafe attribute; see docs/soundness.md, 13")]
 
 use crate::driver::{Driver, Failed};
 use crate::infrastructure::set_page_table;

@@ -1,6 +1,6 @@
 //! What the program that linked this library defines: memory, a register, files.
 
-#![expect(unsafe_code, reason = "the infrastructure's symbols are C; see docs/soundness.md, 12")]
+#![expect(unsafe_code, reason = "the infrastructure's symbols are C; see docs/soundness.md, 13")]
 
 use pager::FrameNo;
 use std::ffi::{CStr, c_char, c_int, c_void};

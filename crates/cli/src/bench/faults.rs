@@ -20,7 +20,7 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const LONG_ABOUT: &str = "\
+pub(crate) const LONG_ABOUT: &str = "\
 Measure every kind of fault on this machine: median and 99th percentile, as the thread that touches the page sees it.
 
 Outcore's are measured in a program that runs under 'outcore run' with more data than RAM, those of mapped files and \
@@ -33,7 +33,6 @@ touches take, divided by their number.";
 
 /// What `outcore bench faults` was asked for.
 #[derive(Args, Debug)]
-#[command(long_about = LONG_ABOUT)]
 pub(crate) struct Options {
     /// RAM for the data
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = bytes)]

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
 
-const LONG_ABOUT: &str = "\
+pub(crate) const LONG_ABOUT: &str = "\
 Say what an image holds.
 
 An image is an arena in a file: its pages that are not zero, each distinct one once, behind an index with a \
@@ -23,7 +23,7 @@ Exit status: 0; 1 if the index is damaged; 2 if the file cannot be read or is no
 
 /// What `outcore image inspect` was asked for.
 #[derive(Args, Debug)]
-#[command(long_about = LONG_ABOUT, after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct InspectOptions {
     /// The image
     #[arg(value_name = "FILE")]

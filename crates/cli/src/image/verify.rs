@@ -8,7 +8,7 @@ use ::image::PAGE;
 use clap::Args;
 use std::path::PathBuf;
 
-const LONG_ABOUT: &str = "\
+pub(crate) const LONG_ABOUT: &str = "\
 Read all of an image, and check every page of it and of its index against its digest.";
 
 const EXAMPLES: &str = "\
@@ -20,7 +20,7 @@ image.";
 
 /// What `outcore image verify` was asked for.
 #[derive(Args, Debug)]
-#[command(long_about = LONG_ABOUT, after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct VerifyOptions {
     /// The image
     #[arg(value_name = "FILE")]

@@ -14,7 +14,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use trace::Source;
 
-const REPLAY_LONG_ABOUT: &str = "\
+pub(crate) const LONG_ABOUT: &str = "\
 Count how often each replacement policy misses.
 
 Reads a trace, or the page numbers that a program referenced, in order, and replays them under every policy with every \
@@ -57,7 +57,7 @@ enum TraceFormat {
 
 /// What `outcore machine replay` was asked for.
 #[derive(Args, Debug)]
-#[command(long_about = REPLAY_LONG_ABOUT, after_long_help = REPLAY_EXAMPLES, after_help = "More, with examples: outcore machine help replay", group(ArgGroup::new("input").required(true)))]
+#[command(after_long_help = REPLAY_EXAMPLES, after_help = "More, with examples: outcore machine help replay", group(ArgGroup::new("input").required(true)))]
 pub(crate) struct ReplayOptions {
     /// A trace, as 'outcore run --trace' writes; - for standard input
     ///

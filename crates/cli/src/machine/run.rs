@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::PathBuf;
 
-const RUN_LONG_ABOUT: &str = "\
+pub(crate) const LONG_ABOUT: &str = "\
 Carry out a script on a simulated computer, and log what happens.
 
 Each line of the script is one operation: processes begin, map memory and files, read, write, fork and end. \
@@ -35,7 +35,7 @@ enum LogForm {
 
 /// What `outcore machine run` was asked for.
 #[derive(Args, Debug)]
-#[command(long_about = RUN_LONG_ABOUT, after_long_help = RUN_EXAMPLES)]
+#[command(after_long_help = RUN_EXAMPLES)]
 pub(crate) struct RunScript {
     /// The script
     #[arg(value_name = "FILE")]

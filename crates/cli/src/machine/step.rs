@@ -14,7 +14,7 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use stepper::Stepper;
 
-const STEP_LONG_ABOUT: &str = "\
+pub(crate) const LONG_ABOUT: &str = "\
 Carry out a script one operation at a time, and show the machine after each: page tables, frames with their \
 owners and bits, the clock with its hand, slots and transfers.
 
@@ -30,7 +30,7 @@ Keys:
 
 /// What `outcore machine step` was asked for.
 #[derive(Args, Debug)]
-#[command(long_about = STEP_LONG_ABOUT, after_help = KEYS)]
+#[command(after_help = KEYS)]
 pub(crate) struct StepScript {
     /// The script
     #[arg(value_name = "FILE")]

@@ -138,19 +138,34 @@ fn what_is_gone_through_in_order_again_does_not_stay() {
     assert!(reads * 100 <= lru * 103, "{reads} reads, LRU {lru}");
 }
 
+/// The pages of so many places by turns, at each turn so many.
+fn by_turns(places: u64, pages_a_turn: u64) -> Vec<u64> {
+    let each = PAGES / places;
+    let turn =
+        |first: u64, place: u64| (first..each.min(first + pages_a_turn)).map(move |page| place * each + page);
+    let firsts = (0..each).step_by(pages_a_turn as usize);
+    firsts.flat_map(|first| (0..places).flat_map(move |place| turn(first, place))).collect()
+}
+
 #[test]
 fn streams_do_not_push_out_what_is_read_ahead_for_others() {
-    for streams in [1, 4, 16, 28] {
+    // In hundredths, what is read of what there is; the first turns find out how many streams there are.
+    for (places, pages_a_turn, most) in
+        [(1, 1, 100), (4, 1, 102), (16, 1, 102), (28, 1, 101), (28, 16, 101), (8, 256, 103), (28, 256, 110)]
+    {
         let mut driver = Driver::new();
         driver.reads_of(&(0..PAGES).collect::<Vec<u64>>());
-        let each = PAGES / streams;
-        let merged: Vec<u64> =
-            (0..each).flat_map(|page| (0..streams).map(move |stream| stream * each + page)).collect();
-        // What is left from before may be met again.
-        for round in 0..2 {
+        let merged = by_turns(places, pages_a_turn);
+        for (round, most) in [most, most.min(101)].into_iter().enumerate() {
+            let waits = driver.pager.counters().major_faults;
             let reads = driver.reads_of(&merged);
-            println!("{streams} streams, round {round}: {reads} reads of {} pages", merged.len());
-            assert!(reads * 100 <= merged.len() as u64 * 102, "{streams} streams: {reads} reads");
+            let waits = driver.pager.counters().major_faults - waits;
+            let all = merged.len() as u64;
+            println!(
+                "{places} streams, {pages_a_turn} a turn, round {round}: {reads} reads of {all}, {waits} waits"
+            );
+            assert!(reads * 100 <= all * most, "{places} streams, {pages_a_turn} a turn: {reads} reads");
+            assert!(waits * 200 <= all, "{places} streams, {pages_a_turn} a turn: {waits} waits");
         }
     }
 }
