@@ -26,6 +26,8 @@ pub(crate) struct Options {
 }
 
 const MANY: usize = 8;
+const PLACES: usize = 16;
+const BY_TURNS: &str = "read, 16 streams";
 const FLIP: u64 = 0x5555_5555_5555_5555;
 
 /// Runs every phase.
@@ -47,14 +49,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     });
     let chosen = |name: &str| name.starts_with(&options.only);
     let mut sum = 0;
-    let add = |sum: u64, words: &[u64]| words.iter().fold(sum, |sum, word| sum.wrapping_add(*word));
-    let reads = [("read", 1), ("read again", 1), ("read, 16 streams", 16)];
-    for (name, streams) in reads.into_iter().filter(|(name, _)| chosen(name)) {
+    for name in ["read", "read again"].into_iter().filter(|name| chosen(name)) {
         phase(name, bytes, pages, || {
-            let parts: Vec<&[u64]> = words.own().chunks(pages.div_ceil(streams) * WORDS).collect();
-            let of_page = |page: usize| parts.iter().filter_map(move |part| part.chunks(WORDS).nth(page));
-            // A page of each part by turns, as a merge takes them.
-            let found = (0..parts[0].len() / WORDS).flat_map(of_page).fold(0, add);
+            let found = sum_of(words.own());
             assert!(sum == 0 || sum == found, "two scans read different bytes");
             sum = found;
         });
@@ -68,14 +65,14 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     });
     let touches = options.touches;
     let shared = words.shared();
-    let phase = |name: &str, touches: usize, work: &dyn Fn()| {
+    let touch = |name: &str, touches: usize, work: &dyn Fn()| {
         if chosen(name) {
             phase(name, 0, touches, work);
         }
     };
-    phase("random read", touches, &|| random_reads(shared, 1, touches));
-    phase("random read, 8 threads", 4 * touches, &|| each(|seed| random_reads(shared, seed, touches / 2)));
-    phase("random rewrite", touches, &|| {
+    touch("random read", touches, &|| random_reads(shared, 1, touches));
+    touch("random read, 8 threads", 4 * touches, &|| each(|seed| random_reads(shared, seed, touches / 2)));
+    touch("random rewrite", touches, &|| {
         let mut random = Random::new(100);
         for _ in 0..touches {
             let index = random.below(pages) * WORDS + 3;
@@ -90,11 +87,27 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     if chosen("hot") {
         hot_reads(shared, 200, hot_touches / 2);
     }
-    phase("hot", hot_touches, &|| hot_reads(shared, 201, hot_touches));
-    phase("hot, 8 threads", 2 * hot_touches, &|| {
+    touch("hot", hot_touches, &|| hot_reads(shared, 201, hot_touches));
+    touch("hot, 8 threads", 2 * hot_touches, &|| {
         each(|seed| hot_reads(shared, 300 + seed, hot_touches / 4));
     });
+    if chosen(BY_TURNS) {
+        let mut found = 0;
+        phase(BY_TURNS, bytes, pages, || found = sum_by_turns(words.own()));
+        assert_eq!(found, sum_of(words.own()), "two scans read different bytes");
+    }
     Ok(())
+}
+
+fn sum_of(words: &[u64]) -> u64 {
+    words.iter().fold(0, |sum, word| sum.wrapping_add(*word))
+}
+
+/// The sum of a page of each of [`PLACES`] parts by turns, as a merge reads them.
+fn sum_by_turns(words: &[u64]) -> u64 {
+    let parts: Vec<&[u64]> = words.chunks((words.len() / WORDS).div_ceil(PLACES) * WORDS).collect();
+    let turn = |page: usize| parts.iter().filter_map(move |part| part.chunks(WORDS).nth(page));
+    (0..parts[0].len() / WORDS).flat_map(turn).fold(0, |sum, page| sum.wrapping_add(sum_of(page)))
 }
 
 fn each(work: impl Fn(u64) + Sync) {

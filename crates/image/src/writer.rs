@@ -32,7 +32,7 @@ pub struct Saved {
 
 /// Writes an image. Dropped before [`Self::finish`], nothing has happened.
 ///
-/// Memory: 1 MiB, and up to about 48 MiB by which repeated pages are found.
+/// Memory: 1 MiB, and up to 50 MiB by which repeated pages are found.
 #[derive(Debug)]
 pub struct Writer<M: Medium> {
     medium: M,
