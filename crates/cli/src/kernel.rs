@@ -11,6 +11,7 @@ use std::process::Command;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
+use sys::children::{self, Kind};
 use sys::status::StatusPage;
 
 /// Signals that the supervisor passes on to the program.
@@ -173,25 +174,15 @@ pub(crate) fn adopt_orphans() {
 
 /// Takes note of the ends of all children but `pid`, so that nothing is left of them.
 pub(crate) fn bury_others(pid: i32, killed: impl Fn(u32)) {
-    loop {
-        let mut about = MaybeUninit::<libc::siginfo_t>::zeroed();
-        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-        // SAFETY: the kernel fills `about`, or leaves zeros, which are valid.
-        let (asked, child, how) = unsafe {
-            let asked = libc::waitid(libc::P_ALL, 0, about.as_mut_ptr(), flags);
-            let about = about.assume_init();
-            (asked, about.si_pid(), about.si_code)
-        };
-        // The program's own end is asked for by itself; what is behind it comes at the next
-        // event, or does not matter any more.
-        if asked != 0 || child == 0 || child == pid {
-            return;
-        }
-        let mut status = 0;
-        // SAFETY: the kernel fills `status`.
-        unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) };
-        if how == libc::CLD_KILLED {
-            killed(child.cast_unsigned());
+    // The program's own end is asked for by itself; what is behind it comes at the next
+    // event, or does not matter any more.
+    while let Ok(Some(child)) = children::ended(Kind::Ordinary)
+        && child.pid != pid
+    {
+        let (number, was_killed) = (child.pid.cast_unsigned(), child.was_killed);
+        child.reap();
+        if was_killed {
+            killed(number);
         }
     }
 }

@@ -227,9 +227,10 @@ impl Pager {
         // may be ahead is shared out among them, the rest is for what others have left over.
         let most_ahead = self.most_ahead();
         let share = i64::from(most_ahead / 2 / self.streams.going_on(2 * most_ahead));
-        let is_long = i64::from(window).min(share / LONG_WINDOWS_AHEAD) >= LONG_WINDOW;
+        let fits = |windows: i64| i64::from(window).min((share / windows).max(1));
+        let is_long = fits(LONG_WINDOWS_AHEAD) >= LONG_WINDOW;
         let windows = if is_long { LONG_WINDOWS_AHEAD } else { WINDOWS_AHEAD };
-        let window = i64::from(window).min((share / windows).max(1));
+        let window = fits(windows);
         if on_the_way > (windows - 1) * window {
             return;
         }

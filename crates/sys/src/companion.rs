@@ -8,6 +8,7 @@
 //! space, by ending or by execve(2), the kernel clears a word and wakes who waits for it
 //! (`CLONE_CHILD_CLEARTID`); that is how the other learns of it.
 
+use crate::children::{self, Kind};
 use crate::errno;
 use crate::maps::Reservation;
 use core::ffi::{c_int, c_long, c_void};
@@ -142,30 +143,19 @@ extern "C" fn first(start: *mut c_void) -> c_int {
 /// started: nobody else knows of it. wait(2) does not meet it, but `ps` shows it. `is_ours` tells by
 /// the name; behind one that is not, others stay.
 pub fn bury_those_in_between(is_ours: impl Fn(&str) -> bool) {
-    // Only children that send no signal when they end, as a program itself hardly has any.
-    let ended = libc::WEXITED | libc::WNOHANG | libc::__WCLONE;
     for _ in 0..LOOKS {
-        // SAFETY: zeros are a valid value; it is the kernel's to fill in.
-        let mut found: libc::siginfo_t = unsafe { core::mem::zeroed() };
-        // SAFETY: as said.
-        if unsafe { libc::waitid(libc::P_ALL, 0, &raw mut found, ended | libc::WNOWAIT) } != 0 {
-            // No such child: so it is nearly always.
-            return;
+        // A program itself hardly has any of that kind.
+        match children::ended(Kind::Silent) {
+            Ok(Some(child)) if is_ours(name_of(child.pid).trim_end()) => child.reap(),
+            // About to end.
+            Ok(None) => std::thread::sleep(Duration::from_millis(1)),
+            Ok(Some(_)) | Err(_) => return,
         }
-        // SAFETY: waitid(2) has told of a child, or left the zeros.
-        let number = unsafe { found.si_pid() };
-        if number == 0 {
-            // It has not ended yet.
-            std::thread::sleep(Duration::from_millis(1));
-            continue;
-        }
-        let name = std::fs::read_to_string(format!("/proc/{number}/comm")).unwrap_or_default();
-        if !is_ours(name.trim_end()) {
-            return;
-        }
-        // SAFETY: as above; what it was is not asked.
-        unsafe { libc::waitid(libc::P_PID, number as libc::id_t, core::ptr::null_mut(), ended) };
     }
+}
+
+fn name_of(pid: c_int) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default()
 }
 
 /// Takes the thread's place in the C library, once the kernel has cleared its `number`. A

@@ -3,6 +3,7 @@
 
 pub mod aio;
 pub mod anchor;
+pub mod children;
 pub mod companion;
 pub mod drops;
 mod errno;
