@@ -149,7 +149,9 @@ impl Live {
         let range = PageRange { count: u64::from(run.count), ..range };
         let parked = match self.mechanism {
             _ if self.members.is_some() => self.park_by_members(pager, range, run),
-            _ if self.is_leased(pager, range.start) => self.park_leased(pager, range, run),
+            _ if self.is_leased(pager, range.start) && !self.is_own(pager, range.start) => {
+                self.park_leased(pager, range, run)
+            }
             Mechanism::Move => self.park_by_move(pager, range, run),
             Mechanism::Copy => self.park_by_copy(pager, range, run),
         };
@@ -180,7 +182,7 @@ impl Live {
             done += moved;
             let Some(stop) = transfer.stop.filter(|_| done < run.count) else { continue };
             let page = range.start.plus(u64::from(done));
-            if stop == Stop::Busy && page >= own {
+            if stop == Stop::Busy && page >= own && !self.is_leased(pager, page) {
                 // Shared since a fork, most likely, and its neighbours with it: writing to them
                 // in place ends that. All of them are mapped: a hole would be our own
                 // fault to serve.

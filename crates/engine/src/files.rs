@@ -30,6 +30,7 @@ mod map;
 mod mapped;
 mod numbers;
 mod opened;
+mod own;
 mod populate;
 mod request;
 mod source;

@@ -221,6 +221,7 @@ impl Engine {
 
     /// Before `fork`, without any lock of the heap's.
     pub fn prepare_fork(&self) -> Preparation {
+        self.return_own_files();
         let _blocked = Blocked::all();
         let _address_space = self.lock_address_space();
         Preparation { inbox: (self.stage() == Stage::Paging).then(|| self.ask_for_descriptors()) }
@@ -228,7 +229,7 @@ impl Engine {
 
     /// Just before `fork`, with the heap's locks held. Must be followed by one of the
     /// `after_fork` calls in each process. None if memory has been taken over since the
-    /// preparation, which is then to be made again.
+    /// preparation, or a private map of a file been written, and it is to be made again.
     pub fn before_fork(&self, preparation: Preparation) -> Option<ForkGuard<'_>> {
         let blocked = Blocked::all();
         let address_space = self.lock_address_space();
@@ -238,6 +239,9 @@ impl Engine {
             return None;
         }
         let mut core = self.lock_core();
+        if core.has_own_files() {
+            return None;
+        }
         let will = inbox.map(|inbox| core.make_will(inbox));
         if matches!(will, Some(Ok(_))) {
             core.let_inherit(true, self.doorbell.addr());

@@ -257,7 +257,7 @@ impl Live {
             Waking::Later => CopyFlags::DONT_WAKE,
         };
         // Who writes to the program's own map of a file is to be heard of.
-        flags.set(CopyFlags::WRITE_PROTECT, self.is_leased(pager, page));
+        flags.set(CopyFlags::WRITE_PROTECT, self.is_protected(pager, page));
         // SAFETY: nothing of the program's is there; the source is ours.
         let transfer = unsafe { self.uffd_of(pager, page).copy(addr_of(page), src, count * PAGE, flags) };
         self.wake_later(page, transfer);
@@ -325,6 +325,7 @@ impl Live {
     fn look_again(&mut self, pager: &mut Pager, page: PageNo) {
         if self.pagemap.present(addr_of(page)) == Ok(PageState::Present) {
             self.wake_all(addr_of(page), PAGE);
+            self.lift_protection(pager, page);
         } else {
             pager.vanished(page);
             self.defer(page);

@@ -432,7 +432,8 @@ impl Live {
         let mut read = self.read_announcements(pager, Announcer::Arena, events, faults);
         if self.files.leases.is_some() {
             read += self.read_announcements(pager, Announcer::Leases, events, faults);
-            self.end_unused_leases(pager);
+            engine.renounce(self.end_unused_leases(pager));
+            self.see_to_writes(engine, pager, faults);
         }
         if !self.files.are_none() {
             read += self.read_view_faults(events, faults);
@@ -475,7 +476,9 @@ impl Live {
             drained = count < EventBuffer::CAPACITY;
             for index in 0..count {
                 match events.take(index) {
-                    Event::Fault { addr, access: Access::Write, .. } if announcer == Announcer::Leases => {
+                    Event::Fault { addr, access: Access::Write, .. }
+                        if announcer == Announcer::Leases && self.is_protected(pager, page_of(addr)) =>
+                    {
                         self.note_write(page_of(addr));
                     }
                     Event::Fault { addr, thread, .. } => {

@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod lock;
 pub mod maps;
 pub mod meta;
+pub mod relay;
 pub mod ring;
 pub mod room;
 pub mod shared;

@@ -10,6 +10,7 @@
  *   threads  eight threads read all the time, while the same is done
  *   fork     children read and check, with and without their parent; one writes
  *   own      private maps that are written after a while
+ *   keep     private maps of which most is written, read and dropped again, then given back in every way
  *   calls    madvise, munmap of parts, mprotect, mremap, mlock, maps over parts
  */
 #define _GNU_SOURCE
@@ -388,6 +389,135 @@ static void own(void) {
     }
 }
 
+/* What every page of the private map was written for; 0 if it is the file's. */
+static uint32_t *changed;
+
+static void look_at_own(const uint64_t *at, long page, const char *what) {
+    check(at + page * WORDS, page, changed[page] ? changed[page] : version[page], what);
+}
+
+static void look_at_all_own(const uint64_t *at, const char *what) {
+    for (long page = 0; page < pages; page++)
+        look_at_own(at, page, what);
+}
+
+static void change_own(uint64_t *at, long page) {
+    look_at_own(at, page, "a page of one's own, before it is written");
+    changed[page] = 1000000 + chance(1000000);
+    stamp(at + page * WORDS, page, changed[page]);
+}
+
+static void *beside(void *at) {
+    uint64_t seed = (uintptr_t)at;
+    for (long page = pages - 64; !atomic_load(&stop); page = pages - 64 + next(&seed, 64)) {
+        /* Each word once more than before, in whatever place the map is just then. */
+        volatile uint64_t *words = (uint64_t *)at + page * WORDS;
+        for (int index = 0; index < WORDS; index++)
+            words[index]++;
+    }
+    return NULL;
+}
+
+static void *give_back(void *at) {
+    (void)at;
+    usleep(2000 + chance(20000));
+    change_one(chance(3));
+    return NULL;
+}
+
+static void keep(void) {
+    changed = calloc(pages, sizeof *changed);
+    for (long round = 0; round < rounds; round++) {
+        memset(changed, 0, pages * sizeof *changed);
+        int fd = open_for(O_RDONLY);
+        uint64_t *at = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+        if (at == MAP_FAILED)
+            fail("mmap", 0);
+        close(fd);
+        look_at_some(at, 500, "before it is written");
+        for (long count = pages / 2; count--;)
+            change_own(at, chance(pages));
+        for (long page = pages / 4; page < pages / 2; page++)
+            change_own(at, page);
+        look_at_all_own(at, "what was written");
+        /* A page of zeros is not what the file has, either. */
+        memset(at + 9 * WORDS, 0, PAGE);
+        for (long page = 2 * pages / 3; page < 2 * pages / 3 + 500; page++)
+            look_at_own(at, page, "in order");
+        for (int index = 0; index < WORDS; index++)
+            if (at[9 * WORDS + index])
+                fail("zeros that were written", 9);
+        changed[9] = 0;
+        /* What is dropped is the file's again. */
+        if (madvise(at + pages / 3 * WORDS, 300 * PAGE, MADV_DONTNEED) || madvise(at + 9 * WORDS, PAGE, MADV_DONTNEED))
+            fail("madvise", 0);
+        memset(changed + pages / 3, 0, 300 * sizeof *changed);
+        look_at_all_own(at, "what was dropped");
+        for (long count = 500; count--;)
+            change_own(at, chance(pages));
+        switch (round % 4) {
+        case 0:
+            /* Somebody writes to the file: what was changed stays, and the rest is what the file has. */
+            change_one(chance(4));
+            break;
+        case 1: {
+            pid_t child = fork();
+            if (child == 0) {
+                look_at_all_own(at, "a child's");
+                for (long count = 2000; count--;)
+                    change_own(at, chance(pages));
+                look_at_all_own(at, "what a child has written");
+                _exit(0);
+            }
+            change_own(at, chance(pages));
+            int status;
+            if (waitpid(child, &status, 0) != child || status != 0)
+                fail("the child", status);
+            break;
+        }
+        case 2:
+            if (mprotect(at, pages / 2 * PAGE, PROT_READ))
+                fail("mprotect", 0);
+            break;
+        default: {
+            /* Pages are written all the time while the kernel gets the map; no word may be lost. */
+            memset(at + (pages - 64) * WORDS, 0, 64 * PAGE);
+            atomic_store(&stop, 0);
+            pthread_t one, other;
+            pthread_create(&one, NULL, beside, at), pthread_create(&other, NULL, give_back, at);
+            pthread_join(other, NULL);
+            usleep(2000);
+            atomic_store(&stop, 1);
+            pthread_join(one, NULL);
+            uint64_t *words = at + (pages - 64) * WORDS;
+            for (long page = 0; page < 64; page++)
+                for (int index = 1; index < WORDS; index++)
+                    if (words[page * WORDS + index] != words[page * WORDS])
+                        fail("a word was lost", pages - 64 + page);
+            for (long page = pages - 64; page < pages; page++) {
+                changed[page] = 7;
+                stamp(at + page * WORDS, page, 7);
+            }
+        }
+        }
+        look_at_all_own(at, "at the end");
+        munmap(at, pages * PAGE);
+    }
+    /* Ended without being given back, in two pieces. */
+    memset(changed, 0, pages * sizeof *changed);
+    int fd = open_for(O_RDONLY);
+    uint64_t *at = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    close(fd);
+    for (long page = 0; page < pages; page++)
+        change_own(at, page);
+    if (munmap(at + pages / 4 * WORDS, pages / 4 * PAGE))
+        fail("munmap", 0);
+    for (long page = 0; page < pages; page++)
+        if (page < pages / 4 || page >= pages / 2)
+            look_at_own(at, page, "beside what was unmapped");
+    munmap(at, pages / 4 * PAGE), munmap(at + pages / 2 * WORDS, pages / 2 * PAGE);
+}
+
 static sigjmp_buf where;
 
 static void jump(int signal) {
@@ -514,7 +644,7 @@ int main(int argc, char **argv) {
     struct {
         const char *name;
         void (*run)(void);
-    } modes[] = {{"fill", fill}, {"scan", scan}, {"change", change}, {"threads", threads}, {"fork", children}, {"own", own}, {"calls", calls}};
+    } modes[] = {{"fill", fill}, {"scan", scan}, {"change", change}, {"threads", threads}, {"fork", children}, {"own", own}, {"keep", keep}, {"calls", calls}};
     for (size_t n = 0; n < sizeof modes / sizeof *modes; n++)
         if (strcmp(argv[1], modes[n].name) == 0) {
             modes[n].run();

@@ -1,4 +1,4 @@
-"""Works on a file of 64-bit integers by numpy.memmap: memmap.py make|read|own|change FILE MIB."""
+"""Works on a file of 64-bit integers by numpy.memmap: memmap.py make|read|own|mine|change FILE MIB."""
 import hashlib
 import sys
 
@@ -33,6 +33,16 @@ def read(kind="r"):
     print("bytes", hashlib.sha256(numbers).hexdigest())
 
 
+def mine():
+    """All of it, for this program alone."""
+    numbers = numpy.memmap(path, dtype=numpy.int64, mode="c")
+    for start in range(0, count, block):
+        numbers[start : start + block] ^= start
+    numbers[places] = numpy.arange(places.size)
+    print("mine", int(numbers[::-7].sum()), hashlib.sha256(numbers).hexdigest())
+    print("the file", hashlib.sha256(numpy.memmap(path, dtype=numpy.int64, mode="r")).hexdigest())
+
+
 def change():
     """In place, while it is mapped for reading, and for this program alone."""
     before = numpy.memmap(path, dtype=numpy.int64, mode="r")
@@ -56,4 +66,4 @@ def change():
     print("the file", digest.hexdigest())
 
 
-{"make": make, "read": read, "own": lambda: read("c"), "change": change}[mode]()
+{"make": make, "read": read, "own": lambda: read("c"), "mine": mine, "change": change}[mode]()

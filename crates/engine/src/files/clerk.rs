@@ -7,6 +7,7 @@
 use crate::core::Core;
 use crate::engine::{Engine, die};
 use crate::files::leases::{Leases, Returning};
+use crate::files::own;
 use crate::signals::Blocked;
 use core::time::Duration;
 use pager::SlotNo;
@@ -18,8 +19,10 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOOK_ALONE: Duration = Duration::from_millis(20);
 /// The same while there is no lease.
 const LOOK_AT_NOTHING: Duration = Duration::from_secs(60);
-/// How often it is tried to lock the address space.
+/// How often it is tried to lock the address space, and to protect a map.
 const AGAIN: Duration = Duration::from_micros(100);
+/// How many times it is tried to protect a map: a second at least.
+const MOST_TRIES: u32 = 10_000;
 
 /// Starts it. Files may be paged once it has begun, or if that is not possible, never; the caller, who may
 /// have to serve it, must not wait.
@@ -92,14 +95,30 @@ fn serve(engine: &Engine) {
 
 fn give_back(engine: &Engine, homes: &[SlotNo]) {
     for home in homes {
-        let mut core = engine.lock_core();
-        let Core { pager, live: Some(live), .. } = &mut *core else { return };
-        let Some(returning) = live.begin_return(pager, *home) else { continue };
-        drop(core);
+        let Some(returning) = begin(engine, *home) else { continue };
+        own::keep_changes(engine, &returning);
         place(engine, &returning);
         let mut core = engine.lock_core();
         core.live.iter_mut().for_each(|live| live.returned(*home, returning.bytes()));
+        drop(core);
+        engine.renounce(returning.promised());
     }
+}
+
+/// From here on nobody can write to it before it is the kernel's. None if it is already.
+fn begin(engine: &Engine, home: SlotNo) -> Option<Returning> {
+    for _ in 0..MOST_TRIES {
+        let mut core = engine.lock_core();
+        let Core { pager, live: Some(live), .. } = &mut *core else { return None };
+        let returning = live.begin_return(pager, home)?;
+        if live.protect(&returning).is_ok() {
+            return Some(returning);
+        }
+        // A change of the address space is being announced, which the pager has to read first.
+        drop(core);
+        std::thread::sleep(AGAIN);
+    }
+    die("the kernel refuses to write-protect a private map of a file, so it cannot be given back")
 }
 
 /// The kernel announces this to the pager, and goes on when that has read it.

@@ -16,11 +16,10 @@
 //! memory waits until the pager has read about it.
 //!
 //! Most can only be read, so that pages cannot be moved (`UFFDIO_MOVE` wants writable ones). They come by
-//! copying, and leave by being copied to the pool, if they are given a second chance, and dropped. A private map
-//! that may be written is leased as well until it is: its pages are write-protected, and the first write has
-//! the map given back before it goes on. The userfaultfd that they are registered with announces what is unmapped and moved, but no discards: the
-//! pager itself makes those. A discard that it was not told of leaves a page absent that it holds to be there,
-//! which is read again.
+//! copying, and leave by being copied to the pool, if they are given a second chance, and dropped. The pages of a
+//! private map that may be written are write-protected, until the first write (`own.rs`). The userfaultfd that
+//! they are registered with announces what is unmapped and moved, but no discards: the pager itself makes
+//! those. A discard that it was not told of leaves a page absent that it holds to be there, which is read again.
 
 use crate::PAGE;
 use crate::core::{Live, addr_of};
@@ -59,7 +58,9 @@ pub(crate) struct Leases {
     clerk: Option<i32>,
     orders: Vec<Order>,
     /// Pages that the program is about to write, and waits.
-    written: Vec<PageNo>,
+    pub(super) written: Vec<PageNo>,
+    /// Those of them whose maps the kernel is to have before.
+    refused: Vec<PageNo>,
     /// Something was unmapped since it was last looked which leases are of use.
     is_unmapped: bool,
 }
@@ -73,10 +74,10 @@ pub(crate) struct Order {
 
 /// A part of a map that is in its place.
 #[derive(Clone, Copy, Debug)]
-struct Piece {
-    addr: usize,
-    len: usize,
-    spare: usize,
+pub(super) struct Piece {
+    pub(super) addr: usize,
+    pub(super) len: usize,
+    pub(super) spare: usize,
 }
 
 /// A map that goes back to the kernel.
@@ -85,7 +86,9 @@ pub(crate) struct Returning {
     spare: usize,
     len: usize,
     /// In the order of their places in the spare map.
-    pieces: Vec<Piece>,
+    pub(super) pieces: Vec<Piece>,
+    /// The program has written to it.
+    pub(super) is_own: bool,
 }
 
 impl Leases {
@@ -99,6 +102,7 @@ impl Leases {
             clerk: None,
             orders: Vec::new(),
             written: Vec::new(),
+            refused: Vec::new(),
             is_unmapped: false,
         }
     }
@@ -158,6 +162,11 @@ impl Returning {
     /// Bytes that are paged.
     pub(crate) fn bytes(&self) -> u64 {
         self.pieces.iter().map(|piece| piece.len as u64).sum()
+    }
+
+    /// Bytes that were promised when the program wrote to it first.
+    pub(crate) fn promised(&self) -> u64 {
+        if self.is_own { self.len as u64 } else { 0 }
     }
 }
 
@@ -262,6 +271,7 @@ impl Live {
                 spare: map.spare,
                 len: map.pages.count as usize * PAGE,
                 is_returning: false,
+                is_own: false,
             }),
         });
         self.files.leases.iter_mut().for_each(|leases| leases.count += 1);
@@ -344,17 +354,17 @@ impl Live {
     }
 
     /// A thread of the program's waits to write to a private map: it goes on when the kernel has it.
-    pub(crate) fn note_write(&mut self, page: PageNo) {
+    pub(super) fn return_written(&mut self, page: PageNo) {
         if let Some(leases) = &mut self.files.leases {
-            leases.written.push(page);
+            leases.refused.push(page);
             leases.clerk.into_iter().for_each(lease::wake);
         }
     }
 
-    /// The first homes of the maps that the program has begun to write since this was asked last.
+    /// The first homes of the maps that are to be given back because they are written, since this was asked last.
     pub(crate) fn written_leases(&mut self, pager: &Pager) -> Vec<SlotNo> {
-        let written = self.files.leases.as_mut().map(|leases| core::mem::take(&mut leases.written));
-        let pages = written.unwrap_or_default();
+        let refused = self.files.leases.as_mut().map(|leases| core::mem::take(&mut leases.refused));
+        let pages = refused.unwrap_or_default();
         pages.iter().flat_map(|page| self.leases_within(pager, PageRange::one(*page))).collect()
     }
 
@@ -383,7 +393,7 @@ impl Live {
     /// What is to be done to give a map back; none if it has been.
     pub(crate) fn returning(&self, pager: &Pager, home: SlotNo) -> Option<Returning> {
         let source = self.files.sources.find(home).filter(|source| source.closing.is_none())?;
-        let Leased { spare, len, .. } = source.leased?;
+        let Leased { spare, len, is_own, .. } = source.leased?;
         let mut pieces: Vec<Piece> = Vec::new();
         for area in pager.areas() {
             let Some(home) = area.home(area.range.start).filter(|home| source.has(*home)) else { continue };
@@ -394,7 +404,7 @@ impl Live {
             });
         }
         pieces.sort_by_key(|piece| piece.spare);
-        Some(Returning { spare, len, pieces })
+        Some(Returning { spare, len, pieces, is_own })
     }
 
     /// The same for the clerk, who is about to do it.
@@ -443,22 +453,26 @@ impl Live {
         leases.is_unmapped |= self.files.sources.all().any(is_hit);
     }
 
-    /// Gives up the leases of maps of which nothing is left.
-    pub(crate) fn end_unused_leases(&mut self, pager: &Pager) {
-        let Some(leases) = &mut self.files.leases else { return };
+    /// Gives up the leases of maps of which nothing is left; the bytes that are promised no more.
+    pub(crate) fn end_unused_leases(&mut self, pager: &Pager) -> u64 {
+        let Some(leases) = &mut self.files.leases else { return 0 };
         if !core::mem::take(&mut leases.is_unmapped) || leases.are_none() {
-            return;
+            return 0;
         }
-        for returning in self.unused(pager) {
-            let Some(Returning { spare, len, .. }) = self.returning(pager, returning) else { continue };
+        let mut renounced = 0;
+        for home in self.unused(pager) {
+            let Some(unused) = self.returning(pager, home) else { continue };
+            let Returning { spare, len, .. } = unused;
+            renounced += unused.promised();
             // SAFETY: the spare map is ours, and its map is gone. Nothing is registered there, so that nobody is
             // told.
             if unsafe { maps::unmap(spare, len) }.is_err() {
                 die("the kernel refuses munmap on a map of Outcore's own");
             }
             // Late or not: nobody could have read it since.
-            let _ = self.end_lease(returning);
+            let _ = self.end_lease(home);
         }
+        renounced
     }
 
     fn unused(&self, pager: &Pager) -> Vec<SlotNo> {

@@ -75,6 +75,8 @@ pub(crate) struct Leased {
     pub(crate) len: usize,
     /// It is on its way there.
     pub(crate) is_returning: bool,
+    /// The program has written to it: what it changed is in slots. Its bytes were promised.
+    pub(crate) is_own: bool,
 }
 
 /// What a transfer is made with.
