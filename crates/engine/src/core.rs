@@ -16,7 +16,7 @@ use crate::unused::Knows;
 use crate::voice::Voice;
 use crate::wait::Demand;
 use crate::watch::Watch;
-use pager::{FrameNo, PageNo, PageRange, Pager, Rights, State};
+use pager::{FrameNo, Inherit, PageNo, PageRange, Pager, Rights, State};
 use rustix::io::Errno;
 use std::mem::forget;
 use std::os::fd::OwnedFd;
@@ -214,11 +214,18 @@ impl Core {
         true
     }
 
-    /// A pager with this one's areas and nothing touched, for a forked child.
+    /// Whether a touch of the program's there waits for nobody: it is mapped, or not paged.
+    pub(crate) fn is_here(&self, addr: usize) -> bool {
+        let page = page_of(addr);
+        self.pager.area(page).is_none() || matches!(self.pager.state(page), State::Resident { .. })
+    }
+
+    /// A pager with those of this one's areas that a forked child has, and nothing touched.
     pub(crate) fn take_areas(&mut self) -> Pager {
         let mut pager = Pager::new(self.pager.config());
-        for area in self.pager.areas() {
+        for area in self.pager.areas().filter(|area| area.inherit != Inherit::Omitted) {
             pager.add_area(area.range, area.rights);
+            pager.set_inherit(area.range, area.inherit);
         }
         pager
     }

@@ -514,6 +514,13 @@ impl AddressSpace<'_> {
         core.recorded(|recorder| recorder.protected(pages_of(addr, len), rights));
     }
 
+    /// The program has put guards (`MADV_GUARD_INSTALL`) somewhere, or taken them away: pages that are held to be
+    /// mapped may turn out to be absent, and are zeros.
+    pub fn guarded(&self) {
+        let mut core = self.engine.lock_core();
+        core.live.iter_mut().for_each(|live| live.tally.raw_changes += 1);
+    }
+
     /// What forked children will have of the range.
     pub fn inherited(&self, addr: usize, len: usize, inherit: Inherit) {
         self.engine.lock_core().pager.set_inherit(pages_of(addr, len), inherit);

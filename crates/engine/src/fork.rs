@@ -195,6 +195,9 @@ impl Core {
     }
 }
 
+/// Children there may be at once that go on with what their parents had paged.
+pub const HEIRS: usize = Lineage::MEMBERS;
+
 /// What a child's pager will need, if it will need anything.
 #[derive(Debug)]
 pub struct Preparation {
@@ -229,8 +232,15 @@ impl Engine {
 
     /// Just before `fork`, with the heap's locks held. Must be followed by one of the
     /// `after_fork` calls in each process. None if memory has been taken over since the
-    /// preparation, or a private map of a file been written, and it is to be made again.
-    pub fn before_fork(&self, preparation: Preparation) -> Option<ForkGuard<'_>> {
+    /// preparation, or a private map of a file been written, or what is needed is not in memory, and it is
+    /// to be made again.
+    ///
+    /// `has_all` says whether all is in memory that is touched before one of these calls: of each byte it can ask.
+    pub fn before_fork(
+        &self,
+        preparation: Preparation,
+        has_all: impl FnOnce(&dyn Fn(usize) -> bool) -> bool,
+    ) -> Option<ForkGuard<'_>> {
         let blocked = Blocked::all();
         let address_space = self.lock_address_space();
         // Memory is not taken over while the address space is locked.
@@ -239,7 +249,7 @@ impl Engine {
             return None;
         }
         let mut core = self.lock_core();
-        if core.has_own_files() {
+        if inbox.is_some() && (core.has_own_files() || !has_all(&|addr| core.is_here(addr))) {
             return None;
         }
         let will = inbox.map(|inbox| core.make_will(inbox));
@@ -247,6 +257,13 @@ impl Engine {
             core.let_inherit(true, self.doorbell.addr());
         }
         Some(ForkGuard { engine: self, core, will, _address_space: address_space, _blocked: blocked })
+    }
+
+    /// The fork has failed in which this child was to begin. What was set aside for it is free.
+    pub fn disinherit(&self, heir: usize) {
+        if let (Some(kin), Ok(number)) = (self.kin.get(), u16::try_from(heir)) {
+            kin.lineage.leave(MemberNo(number));
+        }
     }
 
     fn ask_for_descriptors(&self) -> Result<Inbox, Errno> {
@@ -257,11 +274,11 @@ impl Engine {
 }
 
 impl ForkGuard<'_> {
-    /// In the parent.
-    pub fn after_fork_in_parent(mut self) {
-        if matches!(self.will, Some(Ok(_))) {
-            self.core.let_inherit(false, self.engine.doorbell.addr());
-        }
+    /// In the parent. The child's number, if it has one: to be told to [`Engine::disinherit`] if there is no child.
+    pub fn after_fork_in_parent(mut self) -> Option<usize> {
+        let Some(Ok(will)) = &self.will else { return None };
+        self.core.let_inherit(false, self.engine.doorbell.addr());
+        Some(will.heir.member.0.into())
     }
 
     /// In the child: the engine that serves it from now on. None if nothing is paged here,

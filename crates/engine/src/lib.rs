@@ -58,7 +58,7 @@ pub use budget::{Budget, BudgetError};
 pub use engine::{AddressSpace, Engine};
 pub use error::OpenError;
 pub use files::{Access, Call, FileMap, FileSpec, MapError, ProgramMap, ProgramSpec, Supply};
-pub use fork::{ForkGuard, Preparation};
+pub use fork::{ForkGuard, HEIRS, Preparation};
 pub use instance::{Instance, Snapshot};
 pub use pager::{Commit, Counters, Inherit, Pattern, Rights};
 pub use settings::{Fallbacks, Scope, Settings, StorePlace};

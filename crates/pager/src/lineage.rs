@@ -42,7 +42,7 @@ const TRIES: u32 = 4;
 
 /// One pager of a lineage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemberNo(u16);
+pub struct MemberNo(pub u16);
 
 impl MemberNo {
     fn index(self) -> usize {

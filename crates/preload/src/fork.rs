@@ -2,17 +2,20 @@
 //! `fork`: both sides keep every byte.
 //!
 //! What is done before and after it is done by handlers, because the C library forks by
-//! itself as well (daemon(3), forkpty(3)). `_Fork` calls no handlers, so it is wrapped; and
-//! so is `fork`, which fails where a child could not be given its memory.
+//! itself as well (daemon(3), forkpty(3)). They are registered before any other, so that those
+//! of others, of which the last registered are called first before a fork, find a heap that is not locked.
+//! `_Fork` calls no handlers, so it is wrapped; and so is `fork`, which fails where a child could not be
+//! given its memory, and may fail after the child's memory has been set aside.
 
 use crate::errno;
 use crate::malloc;
+use crate::stdio;
 use crate::start::{complain, engine, forget_engine, set_engine};
 use core::cell::UnsafeCell;
-use core::ffi::{CStr, c_void};
+use core::ffi::{CStr, c_int, c_void};
 use core::mem::transmute;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
 use engine::ForkGuard;
 use libc::pid_t;
 
@@ -24,14 +27,50 @@ unsafe impl Sync for Held {}
 
 static HELD: Held = Held(UnsafeCell::new(None));
 
+/// For each heir of a lineage that was made, the thread that forks it; 0 for those who are nobody's business.
+static HEIRS: [AtomicI32; engine::HEIRS] = [const { AtomicI32::new(0) }; engine::HEIRS];
+
 pub(crate) fn init() {
     FORK.find();
     BARE_FORK.find();
-    // SAFETY: the handlers are functions of this library, which is never unloaded.
-    let failed = unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
+    stdio::init();
+    register();
+}
+
+/// Registers the handlers, once.
+fn register() {
+    static IS_DONE: AtomicBool = AtomicBool::new(false);
+    if IS_DONE.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let function = REGISTER_ATFORK.find();
+    // SAFETY: the handlers are functions of this library, which is never unloaded. Where the name is, it has
+    // the arguments of `__register_atfork` (Linux Standard Base); the last says whose unloading unregisters them.
+    let failed = unsafe {
+        if function.is_null() {
+            libc::pthread_atfork(Some(prepare), Some(parent), Some(child))
+        } else {
+            transmute::<*mut c_void, RegisterAtfork>(function)(Some(prepare), Some(parent), Some(child), null_mut())
+        }
+    };
     if failed != 0 {
         complain("pthread_atfork failed: a program that forks may lose its heap");
     }
+}
+
+type Handler = Option<unsafe extern "C" fn()>;
+type RegisterAtfork = unsafe extern "C" fn(Handler, Handler, Handler, *mut c_void) -> c_int;
+
+/// What pthread_atfork(3) is in glibc. Constructors of other libraries may run before ours.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __register_atfork(before: Handler, after: Handler, child: Handler, object: *mut c_void) -> c_int {
+    register();
+    let function = REGISTER_ATFORK.find();
+    if function.is_null() {
+        return libc::ENOSYS;
+    }
+    // SAFETY: as in `register`; the rest is the caller's contract.
+    unsafe { transmute::<*mut c_void, RegisterAtfork>(function)(before, after, child, object) }
 }
 
 unsafe extern "C" fn prepare() {
@@ -40,10 +79,14 @@ unsafe extern "C" fn prepare() {
         crate::META.lock_for_fork();
         return;
     };
+    forget_heirs();
+    // Who has it may wait for the pager, so that it comes before what the pager waits for.
+    stdio::lock();
     let guard = loop {
         let preparation = engine.prepare_fork();
+        stdio::bring_in();
         malloc::lock_for_fork();
-        match engine.before_fork(preparation) {
+        match engine.before_fork(preparation, stdio::are_all) {
             Some(guard) => break guard,
             None => malloc::unlock_after_fork(),
         }
@@ -58,8 +101,39 @@ unsafe extern "C" fn parent() {
     crate::META.unlock_after_fork();
     // SAFETY: see `Held`.
     let guard = unsafe { (*HELD.0.get()).take() };
-    guard.into_iter().for_each(ForkGuard::after_fork_in_parent);
+    let is_ours = guard.is_some();
+    if let Some(heir) = guard.and_then(ForkGuard::after_fork_in_parent) {
+        HEIRS[heir].store(this_thread(), Ordering::Relaxed);
+    }
     malloc::unlock_after_fork();
+    if is_ours {
+        stdio::unlock();
+    }
+}
+
+fn this_thread() -> i32 {
+    // SAFETY: a system call without memory effects.
+    unsafe { libc::gettid() }
+}
+
+/// The children of this thread that came to be are nobody's business any more.
+fn forget_heirs() {
+    let thread = this_thread();
+    for heir in &HEIRS {
+        let _ = heir.compare_exchange(thread, 0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+/// Takes back what a child was to have that there is not.
+fn disinherit() {
+    let _errno = errno::Kept::now();
+    let Some(engine) = engine() else { return };
+    let thread = this_thread();
+    for (number, heir) in HEIRS.iter().enumerate() {
+        if heir.compare_exchange(thread, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            engine.disinherit(number);
+        }
+    }
 }
 
 unsafe extern "C" fn child() {
@@ -67,6 +141,10 @@ unsafe extern "C" fn child() {
     // SAFETY: see `Held`.
     let guard = unsafe { (*HELD.0.get()).take() };
     malloc::unlock_after_fork();
+    if guard.is_some() {
+        stdio::reset();
+        HEIRS.iter().for_each(|heir| heir.store(0, Ordering::Relaxed));
+    }
     // The parent's engine, which is locked; the pager's own mappings are no business of it.
     forget_engine();
     guard.into_iter().for_each(go_on_in_child);
@@ -114,6 +192,7 @@ impl Wrapped {
 
 static FORK: Wrapped = Wrapped::new(c"fork");
 static BARE_FORK: Wrapped = Wrapped::new(c"_Fork");
+static REGISTER_ATFORK: Wrapped = Wrapped::new(c"__register_atfork");
 
 /// fork(3).
 #[unsafe(no_mangle)]
@@ -122,7 +201,11 @@ unsafe extern "C" fn fork() -> pid_t {
         errno::set(libc::EAGAIN);
         return -1;
     }
-    FORK.call()
+    let child = FORK.call();
+    if child < 0 {
+        disinherit();
+    }
+    child
 }
 
 /// _Fork(3), which signal handlers may call, wherever they interrupt. The heap's locks stay
@@ -131,7 +214,8 @@ unsafe extern "C" fn fork() -> pid_t {
 unsafe extern "C" fn _Fork() -> pid_t {
     let guard = engine().map(|engine| {
         loop {
-            if let Some(guard) = engine.before_fork(engine.prepare_fork()) {
+            // It runs no code of the C library that uses the heap.
+            if let Some(guard) = engine.before_fork(engine.prepare_fork(), |_| true) {
                 break guard;
             }
         }
@@ -141,8 +225,11 @@ unsafe extern "C" fn _Fork() -> pid_t {
         crate::META.renew_in_child();
         forget_engine();
         guard.into_iter().for_each(go_on_in_child);
-    } else {
-        guard.into_iter().for_each(ForkGuard::after_fork_in_parent);
+    } else if let Some(heir) = guard.and_then(ForkGuard::after_fork_in_parent)
+        && child < 0
+    {
+        let _errno = errno::Kept::now();
+        engine().into_iter().for_each(|engine| engine.disinherit(heir));
     }
     child
 }

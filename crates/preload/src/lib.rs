@@ -13,6 +13,7 @@ mod mmap;
 mod source;
 mod start;
 mod statics;
+mod stdio;
 mod tls;
 
 /// Everything that this library allocates for itself is never paged.

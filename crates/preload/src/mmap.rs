@@ -2,6 +2,7 @@
 //! The mmap family. Every call is made with the raw system call; the engine is told
 //! of what it pages: anonymous private mappings of at least [`THRESHOLD`], and files (`file.rs`).
 
+use crate::errno;
 use crate::file;
 use crate::start::engine;
 use core::ffi::{c_int, c_void};
@@ -13,9 +14,16 @@ const THRESHOLD: usize = 64 << 10;
 /// Larger ones too: they are reservations, and their page tables would cost.
 pub(crate) const LARGEST: usize = 256 << 30;
 
+/// Bytes of a program's address space: nobody has more.
+const ADDRESSES: usize = 1 << 47;
+
 /// `flags` of mappings that are not plain memory.
 const SPECIAL: c_int =
     libc::MAP_SHARED | libc::MAP_GROWSDOWN | libc::MAP_STACK | libc::MAP_HUGETLB | libc::MAP_LOCKED;
+
+/// madvise(2), since Linux 6.13.
+const MADV_GUARD_INSTALL: c_int = 102;
+const MADV_GUARD_REMOVE: c_int = 103;
 
 fn rights(prot: c_int) -> Rights {
     if prot == libc::PROT_READ | libc::PROT_WRITE { Rights::ReadWrite } else { Rights::Restricted }
@@ -72,7 +80,9 @@ unsafe extern "C" fn mmap(
         // SAFETY: as the caller's.
         return unsafe { raw_mmap(addr, len, prot, flags, fd, off) };
     };
-    let promised = if paged && prot & libc::PROT_WRITE != 0 { len as u64 } else { 0 };
+    // Pages that the kernel makes before anybody knows of them would count as memory that is not paged.
+    let flags = if paged && engine.pages() { flags & !libc::MAP_POPULATE } else { flags };
+    let promised = if paged && prot & libc::PROT_WRITE != 0 { round_up(len) as u64 } else { 0 };
     if !engine.promise(promised) {
         return out_of_memory(libc::MAP_FAILED);
     }
@@ -81,6 +91,7 @@ unsafe extern "C" fn mmap(
     let change = fixed.then(|| space.changing(addr as usize, round_up(len)));
     // SAFETY: as the caller's.
     let mapped = unsafe { raw_mmap(addr, len, prot, flags, fd, off) };
+    let _errno = errno::Kept::now();
     drop(change);
     if mapped == libc::MAP_FAILED {
         engine.renounce(promised);
@@ -120,6 +131,7 @@ unsafe extern "C" fn munmap(addr: *mut c_void, len: size_t) -> c_int {
     let promised = space.promised_bytes(addr as usize, round_up(len));
     let change = space.changing(addr as usize, round_up(len));
     let result = raw();
+    let _errno = errno::Kept::now();
     drop(change);
     if result == 0 {
         space.unmapped(addr as usize, round_up(len));
@@ -144,24 +156,35 @@ unsafe extern "C" fn mremap(
     let space = engine.address_space();
     let (start, old_len, new_len) = (old as usize, round_up(old_len), round_up(new_len));
     file::give_back(&space, start, old_len);
+    // What is there is unmapped, and others' pages are put there, before the pager hears of either.
+    let fixed = flags & libc::MREMAP_FIXED != 0;
+    let target = new_addr as usize;
+    let replaced = if fixed { space.promised_bytes(target, new_len) } else { 0 };
+    let change_there = || fixed.then(|| space.changing(target, new_len));
     let Some(rights) = space.rights(start) else {
-        let replaced = raw();
-        if replaced != libc::MAP_FAILED && flags & libc::MREMAP_FIXED != 0 {
-            space.unmapped(new_addr as usize, new_len);
+        let change = change_there();
+        let result = raw();
+        let _errno = errno::Kept::now();
+        drop(change);
+        if result != libc::MAP_FAILED && fixed {
+            space.unmapped(target, new_len);
+            engine.renounce(replaced);
         }
-        return replaced;
+        return result;
     };
     let grown = new_len.saturating_sub(old_len);
-    if !engine.promise(grown as u64) {
+    if new_len > ADDRESSES || !engine.promise(grown as u64) {
         return out_of_memory(libc::MAP_FAILED);
     }
-    let change = space.changing(start, old_len);
+    let change = (space.changing(start, old_len), change_there());
     let result = raw();
+    let _errno = errno::Kept::now();
     drop(change);
     if result == libc::MAP_FAILED {
         engine.renounce(grown as u64);
         return result;
     }
+    engine.renounce(replaced);
     let kept = old_len.min(new_len);
     let new = result as usize;
     if new != start {
@@ -240,6 +263,12 @@ unsafe extern "C" fn madvise(addr: *mut c_void, len: size_t, advice: c_int) -> c
         | libc::MADV_PAGEOUT
         | libc::MADV_WILLNEED => 0,
         libc::MADV_HUGEPAGE | libc::MADV_COLLAPSE if engine.pages() => 0,
+        // What is there is dropped, and the kernel does not say so; the guards are its own.
+        MADV_GUARD_INSTALL => match engine.discard(start, round_up(len)) {
+            Ok(()) => guard(engine, start, len, || raw(advice)),
+            Err(_) => raw(advice),
+        },
+        MADV_GUARD_REMOVE => guard(engine, start, len, || raw(advice)),
         libc::MADV_DONTFORK => inherited(engine, start, len, Inherit::Omitted, || raw(advice)),
         libc::MADV_WIPEONFORK => inherited(engine, start, len, Inherit::Wiped, || raw(advice)),
         // What is paged is kept out of copies that are made past us, and put in by fork.
@@ -249,6 +278,17 @@ unsafe extern "C" fn madvise(addr: *mut c_void, len: size_t, advice: c_int) -> c
         }
         _ => raw(advice),
     }
+}
+
+/// Puts guards there or takes them away: nothing comes in or leaves meanwhile.
+fn guard(engine: &Engine, start: usize, len: usize, raw: impl FnOnce() -> c_int) -> c_int {
+    let space = engine.address_space();
+    let change = space.changing(start, round_up(len));
+    let result = raw();
+    let _errno = errno::Kept::now();
+    drop(change);
+    space.guarded();
+    result
 }
 
 /// Notes what forked children will have of a range, if the kernel agrees.
@@ -298,13 +338,34 @@ unsafe extern "C" fn mlock2(addr: *const c_void, len: size_t, flags: libc::c_uin
     if !lock_paged(&engine.address_space(), start, len) {
         return out_of_memory(-1);
     }
-    if flags & libc::MLOCK_ONFAULT == 0 {
-        for page in (start / PAGE * PAGE..start + len).step_by(PAGE) {
-            // SAFETY: the program says that the range is its mapped memory.
-            unsafe { core::ptr::read_volatile(page as *const u8) };
-        }
+    if flags & libc::MLOCK_ONFAULT == 0 && !bring_in(engine, start, len) {
+        engine.address_space().pin(start / PAGE * PAGE, round_up(start % PAGE + len), false);
+        return out_of_memory(-1);
     }
     0
+}
+
+/// Has all pages of a range in memory; false where there are none, or none that can be read.
+fn bring_in(engine: &Engine, start: usize, len: usize) -> bool {
+    let _errno = errno::Kept::now();
+    let first = start / PAGE * PAGE;
+    let len = round_up(start + len - first);
+    // SAFETY: pages come in as by a touch.
+    if unsafe { libc::syscall(libc::SYS_madvise, first, len, libc::MADV_POPULATE_READ) } == 0 {
+        return true;
+    }
+    if std::io::Error::last_os_error().raw_os_error() == Some(libc::ENOMEM) {
+        return false;
+    }
+    // Before Linux 5.14, and where system calls are not served, by touching what the program may write.
+    (first..first + len).step_by(PAGE).all(|page| {
+        let is_there = engine.address_space().rights(page) == Some(Rights::ReadWrite);
+        if is_there {
+            // SAFETY: the program's memory, which is mapped.
+            unsafe { core::ptr::read_volatile(page as *const u8) };
+        }
+        is_there
+    })
 }
 
 /// munlock(2).
@@ -317,6 +378,16 @@ unsafe extern "C" fn munlock(addr: *const c_void, len: size_t) -> c_int {
     }
     // SAFETY: as the caller's.
     unsafe { libc::syscall(libc::SYS_munlock, addr, len) as c_int }
+}
+
+/// munlockall(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn munlockall() -> c_int {
+    if let Some(engine) = engine() {
+        engine.address_space().pin(0, ADDRESSES, false);
+    }
+    // SAFETY: a system call without memory effects.
+    unsafe { libc::syscall(libc::SYS_munlockall) as c_int }
 }
 
 /// mlockall(2): refused under a budget, which it would break.
