@@ -8,6 +8,9 @@ use crate::trouble::Trouble;
 /// instruction may need at once do not fit together.
 pub(crate) const MIN_RAM_BYTES: u64 = 16 << 20;
 
+/// The largest budget: the pager keeps account of so many pages.
+pub(crate) const MAX_RAM_BYTES: u64 = ((1 << 27) - 1) * 4096;
+
 /// The least that `auto` leaves to others, besides a tenth of what is left.
 const MARGIN_BYTES: u64 = 64 << 20;
 
@@ -22,17 +25,24 @@ enum Ram {
     Bytes(u64),
 }
 
-/// The budget in bytes that `--ram` asks for on a machine with this `memory`.
+/// The budget in bytes that `--ram` asks for on a machine with this `memory`; what is not given in bytes is
+/// [`MAX_RAM_BYTES`] at most.
 ///
 /// # Errors
-/// The text is no budget, or one below [`MIN_RAM_BYTES`].
+/// The text is no budget, or one below [`MIN_RAM_BYTES`] or above [`MAX_RAM_BYTES`].
 pub(crate) fn resolve(text: &str, memory: &Memory) -> Result<u64, Trouble> {
     let ram = read(text)?;
     let bytes = match ram {
         Ram::Auto => automatic(memory, 0),
-        Ram::Percent(percent) => (memory.whole() as f64 * percent / 100.0) as u64,
+        Ram::Percent(percent) => ((memory.whole() as f64 * percent / 100.0) as u64).min(MAX_RAM_BYTES),
         Ram::Bytes(bytes) => bytes,
     };
+    if bytes > MAX_RAM_BYTES {
+        return Err(Trouble::own(format!(
+            "--ram {text} is too much; the largest budget is below {}",
+            typed((MAX_RAM_BYTES + 1).next_power_of_two())
+        )));
+    }
     if bytes >= MIN_RAM_BYTES {
         return Ok(bytes);
     }
@@ -59,7 +69,7 @@ pub(crate) fn resolve(text: &str, memory: &Memory) -> Result<u64, Trouble> {
 /// and its neighbours.
 pub(crate) fn automatic(memory: &Memory, held: u64) -> u64 {
     let left = memory.left().saturating_add(held);
-    left.saturating_sub(MARGIN_BYTES.max(left / 10))
+    left.saturating_sub(MARGIN_BYTES.max(left / 10)).min(MAX_RAM_BYTES)
 }
 
 /// Reads the option's text.
@@ -137,6 +147,16 @@ mod tests {
             "--ram 1M is below the minimum; the smallest that works is 16M"
         );
         assert!(resolve("0.01%", &FREE).unwrap_err().text.contains("smallest that works is 16M"));
+    }
+
+    #[test]
+    fn more_than_can_be_kept_account_of_is_refused_or_left() {
+        let huge = Memory { total: 4096 * GIB, available: 2048 * GIB, limit: None, limit_leaves: None };
+        assert_eq!(resolve("auto", &huge).unwrap(), MAX_RAM_BYTES);
+        assert_eq!(resolve("50%", &huge).unwrap(), MAX_RAM_BYTES);
+        assert_eq!(resolve("511G", &huge).unwrap(), 511 * GIB);
+        let text = resolve("512G", &huge).unwrap_err().text;
+        assert_eq!(text, "--ram 512G is too much; the largest budget is below 512G");
     }
 
     #[test]

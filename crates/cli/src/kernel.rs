@@ -14,9 +14,27 @@ use std::time::Duration;
 use sys::children::{self, Kind};
 use sys::status::StatusPage;
 
-/// Signals that the supervisor passes on to the program.
-const PASSED_ON: [i32; 7] =
-    [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2, libc::SIGCONT];
+/// Signals that the supervisor passes on to the program, besides those of real time: all that would end or
+/// stop it and that a process may send, and those by which programs are told something.
+const PASSED_ON: [i32; 17] = [
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGCONT,
+    libc::SIGTSTP,
+    libc::SIGALRM,
+    libc::SIGVTALRM,
+    libc::SIGPROF,
+    libc::SIGPWR,
+    libc::SIGXCPU,
+    libc::SIGIO,
+    libc::SIGSTKFLT,
+    libc::SIGWINCH,
+    libc::SIGURG,
+];
 
 /// Whether our caller had SIGPIPE ignored: Rust's runtime ignores it before
 /// `main`, and `Command` gives children the default, so neither tells.
@@ -67,8 +85,12 @@ pub(crate) enum Event {
         /// Who sent it.
         sender: i32,
     },
-    /// The terminal sent a signal to everybody in the foreground, the program included.
-    FromTerminal,
+    /// The kernel did: the terminal sends to everybody in the foreground, which is the program as well if it is in
+    /// our group; but that it has hung up it tells the first process of the session alone.
+    FromTerminal {
+        /// The signal's number.
+        signal: i32,
+    },
 }
 
 impl Signals {
@@ -84,7 +106,7 @@ impl Signals {
         unsafe {
             libc::sigemptyset(taken.as_mut_ptr());
             libc::sigaddset(taken.as_mut_ptr(), libc::SIGCHLD);
-            for signal in PASSED_ON {
+            for signal in PASSED_ON.into_iter().chain(libc::SIGRTMIN()..=libc::SIGRTMAX()) {
                 libc::sigaddset(taken.as_mut_ptr(), signal);
             }
             libc::pthread_sigmask(libc::SIG_BLOCK, taken.as_ptr(), callers_mask.as_mut_ptr());
@@ -132,7 +154,7 @@ impl Signals {
             }
             // Zero and below: kill, sigqueue and their like. Above: the kernel itself.
             if info.si_code > 0 {
-                return Event::FromTerminal;
+                return Event::FromTerminal { signal };
             }
             // SAFETY: signals from processes carry their sender.
             return Event::Sent { signal, sender: unsafe { info.si_pid() } };
@@ -185,6 +207,38 @@ pub(crate) fn bury_others(pid: i32, killed: impl Fn(u32)) {
             killed(number);
         }
     }
+}
+
+/// Whether a signal that the terminal sent us has not been sent to the child `pid`.
+pub(crate) fn is_missed(pid: i32, signal: i32) -> bool {
+    // SAFETY: system calls without memory effects.
+    unsafe {
+        let leads = libc::getsid(0) == libc::getpid();
+        libc::getpgid(pid) != libc::getpgrp() || (signal == libc::SIGHUP && leads)
+    }
+}
+
+/// Whether the child `pid` is stopped, and stays so for an instant: a shell continues us and it together.
+pub(crate) fn is_stopped(pid: i32) -> bool {
+    let is_stopped = || {
+        let mut about = MaybeUninit::<libc::siginfo_t>::zeroed();
+        let flags = libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: the kernel fills `about`, or leaves zeros, which are valid.
+        unsafe {
+            libc::waitid(libc::P_PID, pid.cast_unsigned(), about.as_mut_ptr(), flags) == 0
+                && about.assume_init().si_pid() == pid
+        }
+    };
+    is_stopped() && {
+        std::thread::sleep(Duration::from_millis(10));
+        is_stopped()
+    }
+}
+
+/// Stops this process, as who waits for it expects when the program has stopped; returns when it is continued.
+pub(crate) fn stop() {
+    // SAFETY: a signal to ourselves, without a handler.
+    unsafe { libc::raise(libc::SIGSTOP) };
 }
 
 /// Sends `signal` to the child `pid`, which has not been waited for yet.

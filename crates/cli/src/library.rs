@@ -19,6 +19,9 @@ static LIBRARY: &[u8] = include_bytes!(env!("OUTCORE_PRELOAD_LIBRARY"));
 /// What the names of our libraries begin with.
 const STEM: &str = "liboutcore_preload-";
 
+/// What our libraries in memory are called.
+const IN_MEMORY: &str = "outcore-preload";
+
 /// Anybody but the owner who may write could change what our programs load.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
@@ -128,8 +131,8 @@ fn write(dir: &Path, path: &Path) -> std::io::Result<()> {
 /// The library in a file in memory.
 fn in_memory() -> std::io::Result<File> {
     // The flag that permits execution is newer than the call.
-    let fd = memfd_create("outcore-preload", MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
-        .or_else(|_| memfd_create("outcore-preload", MemfdFlags::CLOEXEC))?;
+    let fd = memfd_create(IN_MEMORY, MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
+        .or_else(|_| memfd_create(IN_MEMORY, MemfdFlags::CLOEXEC))?;
     let mut file = File::from(fd);
     file.write_all(LIBRARY)?;
     Ok(file)
@@ -149,8 +152,7 @@ pub(crate) fn preload_list(library: &Path, already: Option<&OsStr>) -> OsString 
     let mut list = library.as_os_str().to_owned();
     let already = already.unwrap_or_default().as_bytes();
     for entry in already.split(|byte| b" :\t\n".contains(byte)).filter(|entry| !entry.is_empty()) {
-        let name = entry.rsplit(|byte| *byte == b'/').next().unwrap_or(entry);
-        if !name.starts_with(STEM.as_bytes()) {
+        if !is_a_library_of_ours(entry) {
             list.push(":");
             list.push(OsStr::from_bytes(entry));
         }
@@ -158,9 +160,26 @@ pub(crate) fn preload_list(library: &Path, already: Option<&OsStr>) -> OsString 
     list
 }
 
+/// Whether an entry of `LD_PRELOAD` is what [`place`] has made, by whichever way.
+fn is_a_library_of_ours(entry: &[u8]) -> bool {
+    let name = entry.rsplit(|byte| *byte == b'/').next().unwrap_or(entry);
+    let in_memory = format!("/memfd:{IN_MEMORY}");
+    name.starts_with(STEM.as_bytes())
+        || fs::read_link(OsStr::from_bytes(entry))
+            .is_ok_and(|file| file.as_os_str().as_bytes().starts_with(in_memory.as_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ours_in_memory_give_way_too() {
+        let held = in_memory().unwrap();
+        let entry = descriptor_path(held.as_raw_fd());
+        let list = preload_list(Path::new("/c/new.so"), Some(entry.as_os_str()));
+        assert_eq!(list, OsStr::new("/c/new.so"));
+    }
 
     #[test]
     fn others_are_kept_after_ours() {

@@ -83,9 +83,9 @@ impl Recording {
             loop {
                 let ends = told.load(Acquire);
                 let records: Vec<&'static Record> = status.records().collect();
-                scribe.drain(&records)?;
+                scribe.drain(status.taken().len())?;
                 if ends {
-                    return scribe.finish(&records);
+                    return scribe.finish(&records, status.taken());
                 }
                 if Instant::now() >= next_modules {
                     scribe.look_at_modules(&records)?;
@@ -163,8 +163,9 @@ struct Scribe {
 }
 
 impl Scribe {
-    fn drain(&mut self, records: &[&'static Record]) -> io::Result<()> {
-        while self.readers.len() < records.len() {
+    /// Reads what is in the first `rings`: a process has that of its record's place on the status page.
+    fn drain(&mut self, rings: usize) -> io::Result<()> {
+        while self.readers.len() < rings {
             self.readers.push(RingReader::make(&self.rings, self.readers.len(), self.blocks)?);
         }
         for index in 0..self.readers.len() {
@@ -204,7 +205,7 @@ impl Scribe {
         Ok(())
     }
 
-    fn finish(mut self, records: &[&'static Record]) -> io::Result<Written> {
+    fn finish(mut self, records: &[&'static Record], taken: &[Record]) -> io::Result<Written> {
         for index in 0..self.readers.len() {
             if let Some(taken) = self.readers[index].last(&mut self.payload) {
                 self.write(taken)?;
@@ -213,7 +214,7 @@ impl Scribe {
             // What was dropped last is in no block's head.
             let untold = self.written.dropped.saturating_sub(self.told);
             if untold > 0 {
-                let pid = records.get(index).map_or(0, |record| record.pid.load(Relaxed));
+                let pid = taken.get(index).map_or(0, |record| record.pid.load(Relaxed));
                 self.told += untold;
                 let head = BlockHead { kind: BlockKind::Events, pid, events: 0, dropped: untold, time: 0 };
                 self.writer.block(&head, &[])?;
@@ -230,7 +231,8 @@ impl Scribe {
 
 /// The files that process `pid` has mapped for execution; none if it has ended.
 pub(crate) fn mapped_modules(pid: u32) -> Option<Vec<Module>> {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let maps = fs::read(format!("/proc/{pid}/maps")).ok()?;
+    let maps = String::from_utf8_lossy(&maps);
     let modules: Vec<Module> = maps.lines().filter_map(module).collect();
     (!modules.is_empty()).then_some(modules)
 }

@@ -5,11 +5,12 @@ use crate::mrc;
 use crate::size::{grouped, shown};
 use crate::symbols::Symbols;
 use crate::touches::Touches;
+use crate::traces;
 use crate::trouble::{Trouble, say};
 use clap::Args;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
-use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use trace::{Event, Outcome, Stamped, TICK_NS};
 
@@ -98,7 +99,8 @@ pub(crate) fn report(options: &Options) -> Result<u8, Trouble> {
         return Err(Trouble::bad_input("the page would overwrite the trace; say --output"));
     }
     let page = page(&options.trace, &touches, &gathered).map_err(Trouble::bad_input)?;
-    fs::write(&path, &page)
+    traces::create(&path, &options.trace)?
+        .write_all(page.as_bytes())
         .map_err(|error| Trouble::bad_input(format!("{} cannot be written: {error}", path.display())))?;
     say(&format!("report in {}, {}", path.display(), shown(page.len() as u64)));
     Ok(crate::trace_verbs::status(touches.contents.problems))

@@ -3,7 +3,7 @@
 use crate::budget;
 use crate::memory::Memory;
 use crate::runs::{Life, Runs, ledger_of, one_or_all, why_not};
-use crate::size::{shown, typed};
+use crate::size::shown;
 use crate::trouble::{Trouble, say};
 use clap::Args;
 use std::io::Write as _;
@@ -22,9 +22,6 @@ control group any more once it has been set.
 Exit status: 0; 2 if there is no such run, it belongs to somebody else, or the budget is too small. With \
 all, those that cannot be looked into are named and left out; of the others all that can be changed are, and 2 says that \
 one could not.";
-
-/// The most that the pager can keep account of.
-const MOST: u64 = 512 << 30;
 
 /// What `outcore set` was asked for.
 #[derive(Args, Debug)]
@@ -82,14 +79,7 @@ pub(crate) fn set(options: &Options) -> Result<u8, Trouble> {
 
 /// The bytes that a budget is written for.
 fn wanted(text: &str) -> Result<u64, Trouble> {
-    let bytes = budget::resolve(text, &Memory::look()).map_err(|trouble| Trouble::bad_input(trouble.text))?;
-    if bytes >= MOST {
-        return Err(Trouble::bad_input(format!(
-            "--ram {text} is too much; the largest budget is below {}",
-            typed(MOST)
-        )));
-    }
-    Ok(bytes)
+    budget::resolve(text, &Memory::look()).map_err(|trouble| Trouble::bad_input(trouble.text))
 }
 
 /// Changes all that can be. Why others cannot is said, but for the last of them, which is returned.

@@ -58,10 +58,15 @@ impl Watcher {
         Self { page }
     }
 
+    /// All records that were ever taken, in the order of the page: those of heaps that have ended, too.
+    pub(crate) fn taken(self) -> &'static [Record] {
+        let claimed = usize::try_from(self.page.claimed.load(Relaxed)).unwrap_or(MAX_RECORDS);
+        &self.page.records[..claimed.min(MAX_RECORDS)]
+    }
+
     /// The processes that loaded the library, and their heaps, in the order in which they started.
     pub(crate) fn records(self) -> impl Iterator<Item = &'static Record> + use<> {
-        let claimed = usize::try_from(self.page.claimed.load(Relaxed)).unwrap_or(MAX_RECORDS);
-        self.page.records.iter().take(claimed).filter(|record| phase(record) != Phase::Free)
+        self.taken().iter().filter(|record| phase(record) != Phase::Free)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Starting the program and staying beside it until it ends.
 
-use crate::kernel::{Ended, Event, Signals, adopt_orphans, bury_others, ended, send};
+use crate::kernel::{
+    Ended, Event, Signals, adopt_orphans, bury_others, ended, is_missed, is_stopped, send, stop,
+};
 use crate::status::Watcher;
 use crate::trouble::Trouble;
 use rustix::io::Errno;
@@ -22,8 +24,8 @@ pub(crate) struct Outcome {
 }
 
 /// Starts `command` and waits for its end, passing on signals that are sent to
-/// us. The terminal's own signals reach the program without our help. If we are
-/// killed, the program goes on. Processes that have lost their parents become our children,
+/// us. The terminal's own signals reach the program without our help, but for its hangup where we lead the
+/// session. We stop when the program does, and have it continue when we do. If we are killed, the program goes on. Processes that have lost their parents become our children,
 /// and pagers, which have none. What a pager that was killed has paged is in `watcher`'s records:
 /// such a process is ended, if the pager's guard has not done it.
 ///
@@ -43,10 +45,16 @@ pub(crate) fn supervise(command: &mut Command, watcher: Watcher) -> Result<Outco
                 if let Some(ended) = ended(pid) {
                     return Ok(Outcome { pid: child.id(), ended, wall: start.elapsed() });
                 }
+                if is_stopped(pid) {
+                    stop();
+                    // Who continued us did not know of it.
+                    send(pid, libc::SIGCONT);
+                }
             }
             // What the program sent to its whole group it has sent to itself.
             Event::Sent { signal, sender } if sender != pid => send(pid, signal),
-            Event::Sent { .. } | Event::FromTerminal => {}
+            Event::FromTerminal { signal } if is_missed(pid, signal) => send(pid, signal),
+            Event::Sent { .. } | Event::FromTerminal { .. } => {}
         }
     }
 }

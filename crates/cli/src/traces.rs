@@ -5,6 +5,7 @@ use crate::trouble::{Trouble, say};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use trace::{Block, BlockKind, Event, Header, Module, Reader, Summary};
 
@@ -133,10 +134,18 @@ impl Contents {
 /// Nothing of it can be read.
 pub(crate) fn read(
     path: &Path,
+    each: impl FnMut(u32, &trace::Stamped),
+    lost: impl FnMut(u32),
+) -> Result<Contents, Trouble> {
+    Ok(read_all(open(path)?, each, lost))
+}
+
+/// The same of a trace that is open.
+pub(crate) fn read_all(
+    mut open: Open,
     mut each: impl FnMut(u32, &trace::Stamped),
     mut lost: impl FnMut(u32),
-) -> Result<Contents, Trouble> {
-    let mut open = open(path)?;
+) -> Contents {
     let mut contents = Contents { header: open.reader.header().clone(), ..Contents::default() };
     while let Some(block) = open.next_block() {
         let pid = block.head.pid;
@@ -161,5 +170,19 @@ pub(crate) fn read(
     // A process that never paged is not worth a word.
     contents.processes.retain(|_, process| process.events > 0);
     contents.problems = open.finish();
-    Ok(contents)
+    contents
+}
+
+/// Makes the file that is written from what `input` has, or standard input for `-`.
+///
+/// # Errors
+/// It cannot be made, or is what is read.
+pub(crate) fn create(output: &Path, input: &Path) -> Result<File, Trouble> {
+    let refused = |why: String| Trouble::bad_input(format!("{} cannot be written: {why}", output.display()));
+    let input = if input == Path::new("-") { Path::new("/dev/stdin") } else { input };
+    let file_of = |path: &Path| path.metadata().ok().map(|about| (about.dev(), about.ino()));
+    if file_of(output).is_some_and(|file| file_of(input) == Some(file)) {
+        return Err(refused("it is what is read; name another file".to_owned()));
+    }
+    File::create(output).map_err(|error| refused(error.to_string()))
 }

@@ -77,6 +77,11 @@ fn a_run_is_decided_again_as_it_was() {
         for part in ["replay", "touches_alone"] {
             assert_eq!(again_stripped[part], replay[part]);
         }
+        // From standard input, which can be read once.
+        let mut piped = outcore(&["machine", "replay", "-", "--json"]);
+        let piped = piped.stdin(fs::File::open(&trace).unwrap()).output().unwrap();
+        assert!(piped.status.success(), "{}", text(&piped.stderr));
+        assert_eq!(serde_json::from_slice::<serde_json::Value>(&piped.stdout).unwrap(), replay);
         let info = json(&["trace", "info", name(&trace), "--json"]);
         let (bytes, process) = (info["bytes"].as_f64().unwrap(), &info["processes"][0]);
         assert!(bytes <= 8.0 * process["events"].as_f64().unwrap(), "{info}");
@@ -364,6 +369,21 @@ fn spoilt_traces_are_read_where_they_are_whole_and_others_refused() {
     ]);
     assert!(made.status.success());
     let whole = fs::read(path("a.trace")).unwrap();
+    // What is read is not written to, by whatever name.
+    std::os::unix::fs::symlink("a.trace", path("other.html")).unwrap();
+    let (list, trace, other) = (path("pages.txt"), path("a.trace"), path("other.html"));
+    let (list, trace, other) = (name(&list), name(&trace), name(&other));
+    for arguments in [
+        &["trace", "strip", trace, "-o", trace] as &[&str],
+        &["trace", "export", trace, "--format", "csv", "-o", other],
+        &["trace", "import", "--from", "pages", list, "-o", list],
+        &["report", trace, "-o", other],
+    ] {
+        let refused = answer(arguments);
+        let said = text(&refused.stderr);
+        assert!(refused.status.code() == Some(2) && said.contains("it is what is read"), "{arguments:?}: {said}");
+    }
+    assert!(fs::read(path("a.trace")).unwrap() == whole && fs::read(list).unwrap().len() > 800_000);
     let mut spoilt = whole.clone();
     let middle = spoilt.len() / 2;
     spoilt[middle..middle + 50].fill(7);

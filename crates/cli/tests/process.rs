@@ -148,6 +148,27 @@ fn a_killed_guard_is_replaced() {
     wait_until("all end with the program", || companions(token).is_empty());
 }
 
+/// As seen by shells and terminals: see the program.
+#[test]
+fn a_job_is_stopped_continued_and_told_what_the_program_would_be() {
+    let told = native(&[&python(), "tests/programs/jobs.py", env!("CARGO_BIN_EXE_outcore")]);
+    assert_eq!(text(&told), "right\n");
+}
+
+/// Where no directory holds the library it is in memory, and the one within takes the place of the one outside.
+#[test]
+fn a_run_in_a_run_has_one_library() {
+    let shell = ["sh", "-c", "seq 1 5 | cat | tail -n 1"];
+    let outer = outcore(&["run", "--ram", "64M", "--report", "none", "--", env!("CARGO_BIN_EXE_outcore")])
+        .args(["run", "--ram", "32M", "--report", "none", "--"])
+        .args(shell)
+        .env_remove("HOME")
+        .env_remove("XDG_CACHE_HOME")
+        .output()
+        .unwrap();
+    assert_eq!((outer.status.code(), text(&outer.stdout)), (Some(0), "5\n".to_owned()), "{}", text(&outer.stderr));
+}
+
 #[test]
 fn the_first_thread_may_leave_before_the_others() {
     let program = compile("last_thread.c");

@@ -50,23 +50,19 @@ impl Run {
     /// It cannot be read, or has no such process.
     pub(super) fn read(path: &Path, pid: Option<u32>) -> Result<Self, Trouble> {
         let refused = |why: String| Trouble::bad_input(format!("{}: {why}", path.display()));
-        let header = std::cell::RefCell::new(None::<Header>);
         let gathered = std::cell::RefCell::new(BTreeMap::<u32, Gathered>::new());
-        let known = traces::open(path).map(|open| open.reader.header().clone());
-        // Standard input can be read once only: there its header comes with the rest.
-        if path != Path::new("-") {
-            header.replace(Some(known?));
-        }
-        let contents = traces::read(
-            path,
+        let open = traces::open(path)?;
+        let header = open.reader.header().clone();
+        let contents = traces::read_all(
+            open,
             |of, stamped| {
                 if pid.is_some_and(|pid| pid != of) {
                     return;
                 }
                 let mut gathered = gathered.borrow_mut();
                 let gathered = gathered.entry(of).or_insert_with(|| Gathered {
-                    rerun: Rerun::new(&header.borrow().clone().unwrap_or_default()),
-                    alone: Alone::new(&header.borrow().clone().unwrap_or_default()),
+                    rerun: Rerun::new(&header),
+                    alone: Alone::new(&header),
                     touches: Builder::default(),
                     limit: 0,
                     limits: 0,
@@ -81,7 +77,7 @@ impl Run {
                     gathered.rerun.lost_events();
                 }
             },
-        )?;
+        );
         let pid = contents.choose(path, pid)?;
         let gathered = gathered.into_inner().remove(&pid);
         let gathered = gathered.ok_or_else(|| refused("there are no touches".to_owned()))?;

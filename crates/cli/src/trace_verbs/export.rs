@@ -3,7 +3,6 @@
 use crate::traces;
 use crate::trouble::Trouble;
 use clap::{Args, ValueEnum};
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
@@ -38,13 +37,10 @@ pub(crate) struct Options {
 /// Nothing of the trace can be read, or the answer cannot be written.
 pub(crate) fn export(options: &Options) -> Result<u8, Trouble> {
     let mut open = traces::open(&options.trace)?;
-    let into: Box<dyn Write> =
-        match &options.output {
-            None => Box::new(io::stdout().lock()),
-            Some(path) => Box::new(File::create(path).map_err(|error| {
-                Trouble::bad_input(format!("{} cannot be written: {error}", path.display()))
-            })?),
-        };
+    let into: Box<dyn Write> = match &options.output {
+        None => Box::new(io::stdout().lock()),
+        Some(path) => Box::new(traces::create(path, &options.trace)?),
+    };
     super::written(write(&mut open, options.format, BufWriter::new(into)))?;
     Ok(super::status(open.finish()))
 }

@@ -5,7 +5,6 @@ use crate::size::{self, grouped, shown};
 use crate::traces;
 use crate::trouble::{Trouble, say};
 use clap::{Args, ValueEnum};
-use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::PathBuf;
 use trace::{Header, Source, Writer};
@@ -75,7 +74,7 @@ pub(crate) fn import(options: &Options) -> Result<u8, Trouble> {
             .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
         ..Header::default()
     };
-    let file = File::create(&options.output).map_err(refused)?;
+    let file = traces::create(&options.output, &options.file)?;
     let mut writer = Writer::new(BufWriter::new(file), &header).map_err(refused)?;
     let progress = Progress::new("importing", len, Unit::Bytes);
     let mut seen = 0;

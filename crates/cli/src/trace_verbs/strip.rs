@@ -3,7 +3,6 @@
 use crate::traces;
 use crate::trouble::Trouble;
 use clap::Args;
-use std::fs::File;
 use std::io::BufWriter;
 use std::path::PathBuf;
 use trace::{BlockKind, Event, Writer};
@@ -33,7 +32,7 @@ pub(crate) fn strip(options: &Options) -> Result<u8, Trouble> {
     let refused = |error: std::io::Error| {
         Trouble::bad_input(format!("{} cannot be written: {error}", options.output.display()))
     };
-    let file = File::create(&options.output).map_err(refused)?;
+    let file = traces::create(&options.output, &options.trace)?;
     let mut writer = Writer::new(BufWriter::new(file), open.reader.header()).map_err(refused)?;
     while let Some(block) = open.next_block() {
         let head = block.head;

@@ -1,0 +1,86 @@
+"""What a shell and a terminal see of outcore: jobs.py OUTCORE. Prints what went wrong, and "right" at the end."""
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+OUTCORE = sys.argv[1]
+RUN = [OUTCORE, "run", "--ram", "64M", "--report", "none", "--"]
+PATIENCE = 20
+
+
+def until(condition):
+    """What the condition is, once it is something."""
+    end = time.monotonic() + PATIENCE
+    while not (found := condition()) and time.monotonic() < end:
+        time.sleep(0.01)
+    return found
+
+
+def check(is_right, what):
+    if not is_right:
+        sys.exit(f"wrong: {what}")
+
+
+def changed(pid):
+    """How the child has changed, if it has."""
+    found, status = os.waitpid(pid, os.WUNTRACED | os.WNOHANG)
+    return (status,) if found else None
+
+
+def started(program):
+    pid = os.fork()
+    if pid == 0:
+        os.setpgid(0, 0)
+        os.execv(OUTCORE, RUN + program)
+    return pid
+
+
+def stops():
+    """A program that stops itself has stopped as a job, and goes on when the job does."""
+    pid = started(["sh", "-c", "kill -STOP $$; exit 7"])
+    status = until(lambda: changed(pid))
+    check(status and os.WIFSTOPPED(status[0]), "a program that stops itself")
+    os.kill(pid, signal.SIGCONT)
+    status = until(lambda: changed(pid))
+    check(status and os.waitstatus_to_exitcode(status[0]) == 7, "a program that is continued")
+
+
+def hangs_up():
+    """The end of a terminal ends what leads its session, and so the program."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(OUTCORE, RUN + ["sh", "-c", "echo here; exec sleep 60"])
+    check(os.read(terminal, 100).startswith(b"here"), "a program on a terminal")
+    os.close(terminal)
+    status = until(lambda: changed(pid))
+    check(status and os.waitstatus_to_exitcode(status[0]) == 128 + signal.SIGHUP, "a terminal that hangs up")
+
+
+def interrupts_a_group_of_its_own():
+    """A program in another group than outcore does not get what the terminal sends."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(OUTCORE, RUN + [sys.executable, "-c", "import os, time; os.setpgid(0, 0); print('here', flush=True); time.sleep(60)"])
+    check(os.read(terminal, 100).startswith(b"here"), "a program in a group of its own")
+    os.write(terminal, b"\x03")
+    status = until(lambda: changed(pid))
+    check(status and os.waitstatus_to_exitcode(status[0]) in (130, 1), "an interrupt from the terminal")
+    os.close(terminal)
+
+
+def passes_on(number):
+    run = subprocess.Popen(RUN + ["sh", "-c", "echo here; exec sleep 60"], stdout=subprocess.PIPE)
+    check(run.stdout.readline() == b"here\n", "a program")
+    run.send_signal(number)
+    check(run.wait(PATIENCE) == 128 + number, f"signal {number}")
+
+
+stops()
+hangs_up()
+interrupts_a_group_of_its_own()
+for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGPWR, signal.SIGXCPU, signal.SIGRTMIN + 3):
+    passes_on(number)
+print("right")
