@@ -74,6 +74,9 @@ int main(void) {
     if (oc_map_backing(&nothing, MIB) != NULL || errno != EINVAL)
         return 1;
     printf("refused: %s\n", oc_error());
+    /* Where there was no map, nothing ends. */
+    if (oc_map_backing(&squares, 0) != NULL || ended != 0)
+        return 1;
 
     uint64_t *numbers = oc_map_backing(&squares, NUMBERS * 8);
     if (!numbers)

@@ -43,7 +43,8 @@ impl Failure {
     pub(crate) fn note<T>(self, result: T) -> T {
         let text = CString::new(self.message).expect("messages have no zero bytes");
         LAST.set(self.code as c_int);
-        MESSAGE.set(text);
+        // A thread that is ending has none any more.
+        let _ = MESSAGE.try_with(|message| message.replace(text));
         result
     }
 }
@@ -57,7 +58,7 @@ pub extern "C" fn pm_last_error() -> c_int {
 /// The same as a text, which is good until the next call of this thread that fails.
 #[unsafe(no_mangle)]
 pub extern "C" fn pm_message() -> *const c_char {
-    MESSAGE.with_borrow(|text| text.as_ptr())
+    MESSAGE.try_with(|text| text.borrow().as_ptr()).unwrap_or(c"".as_ptr())
 }
 
 impl From<HandleError> for Failure {

@@ -339,6 +339,8 @@ impl<S: PageSource> Heap<S> {
     /// Ends a span that nothing refers to any more. What becomes of its units is the caller's
     /// to say.
     pub(crate) fn end_span(&self, span: SpanRef) {
+        // Who looks it up by an address looks at it under this lock.
+        self.dirty.with(|_| ());
         // SAFETY: the caller holds the last reference.
         unsafe { span.end() };
     }
@@ -394,8 +396,18 @@ impl<S: PageSource> Heap<S> {
         self.alloc_unusual(cache, size, align, Contents::Zero)
     }
 
-    /// Bytes that may be used of the object at `addr`; none if none begins there.
+    /// Bytes that may be used of the object at `addr`; none if none begins there. Whoever frees it meanwhile.
     pub fn usable_size(&self, addr: usize) -> Option<usize> {
+        // A span that is in the table now ends after this lock: see `end_span`.
+        // SAFETY: so it is there.
+        self.dirty.with(|_| unsafe { self.usable_size_of(addr) })
+    }
+
+    /// The same at once.
+    ///
+    /// # Safety
+    /// If an object begins there, or lay there, nobody frees it meanwhile.
+    pub unsafe fn usable_size_of(&self, addr: usize) -> Option<usize> {
         if let Some(class) = self.class_at(addr) {
             return Some(class_size(class));
         }
@@ -481,7 +493,8 @@ impl<S: PageSource> Heap<S> {
         size: usize,
     ) -> Result<*mut u8, FreeError> {
         let span = self.span_of(object.addr())?;
-        let old = self.usable_size(object.addr()).ok_or_else(|| self.diagnose(object.addr()))?;
+        // SAFETY: the caller's, who has it.
+        let old = unsafe { self.usable_size_of(object.addr()) }.ok_or_else(|| self.diagnose(object.addr()))?;
         if size > isize::MAX as usize {
             return Ok(null_mut());
         }

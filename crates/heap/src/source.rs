@@ -45,6 +45,12 @@ pub unsafe trait PageSource: Sync {
         false
     }
 
+    /// Calls `work`, once, which allocates what [`Families`](crate::Families) know of their pages. It must not lie in
+    /// these where a pager asks about them ([`Families::is_unused`](crate::Families::is_unused)).
+    fn apart(&self, work: &mut dyn FnMut()) {
+        work();
+    }
+
     /// Whether a touch on the page at `addr` is likely to cost no transfer. Called under a
     /// lock of the heap, where memory is scarce.
     fn is_resident(&self, addr: usize) -> bool {
@@ -90,5 +96,9 @@ unsafe impl<S: PageSource> PageSource for &S {
 
     fn is_resident(&self, addr: usize) -> bool {
         (**self).is_resident(addr)
+    }
+
+    fn apart(&self, work: &mut dyn FnMut()) {
+        (**self).apart(work);
     }
 }

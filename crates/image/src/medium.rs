@@ -2,10 +2,10 @@
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 /// What a [`Writer`](crate::Writer) needs of a disk: a nameless file that can be written,
@@ -47,14 +47,15 @@ pub struct Replacement {
 }
 
 impl Replacement {
-    /// One for `path`. Nothing is seen of it before it is published. Who may read and write
-    /// it are those who may read and write what is there; else its owner.
+    /// One for `path`, wherever the process works later. Nothing is seen of it before it is published. What is there
+    /// leaves it its owner, group and mode as far as the system allows; to a group that is not the same
+    /// nothing is allowed. Else its owner may read and write it.
     ///
     /// # Errors
     /// What the system says, and `InvalidInput` for a path that names no file.
     pub fn of(path: &Path) -> io::Result<Self> {
         // What a link points to is replaced, not the link.
-        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let path = std::fs::canonicalize(path).or_else(|_| std::path::absolute(path))?;
         let name = path
             .file_name()
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
@@ -63,10 +64,7 @@ impl Replacement {
         }
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = parent.unwrap_or(Path::new(".")).to_owned();
-        let mode = match std::fs::metadata(&path) {
-            Ok(before) => before.mode() & 0o777,
-            Err(_) => 0o600,
-        };
+        let before = std::fs::metadata(&path).ok();
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
         let owner = Mode::from_raw_mode(0o600);
         let (file, temporary) = match rustix::fs::open(&directory, flags | OFlags::TMPFILE, owner) {
@@ -78,8 +76,24 @@ impl Replacement {
             }
             Err(error) => return Err(error.into()),
         };
-        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
-        Ok(Self { file, directory, path, temporary })
+        let replacement = Self { file, directory, path, temporary };
+        replacement.inherit(before.as_ref())?;
+        Ok(replacement)
+    }
+}
+
+impl Replacement {
+    /// Gives it the owner, group and mode of what was there.
+    fn inherit(&self, before: Option<&Metadata>) -> io::Result<()> {
+        let Some(before) = before else { return Ok(()) };
+        let (owner, group) = (before.uid(), before.gid());
+        // Only who may give files away may keep another owner; members of a group may keep the group.
+        if fchown(&self.file, Some(owner), Some(group)).is_err() {
+            let _ = fchown(&self.file, None, Some(group));
+        }
+        let has_group = self.file.metadata()?.gid() == group;
+        let allowed = if has_group { 0o777 } else { 0o707 };
+        self.file.set_permissions(Permissions::from_mode(before.mode() & allowed))
     }
 }
 
@@ -106,6 +120,20 @@ impl Medium for Replacement {
     }
 
     fn publish(mut self) -> io::Result<()> {
+        // Opened before anything is replaced, as it may not be readable.
+        let directory = File::open(&self.directory)?;
+        self.replace()?;
+        directory.sync_all()
+    }
+}
+
+impl Replacement {
+    /// Gives it its name; a power cut may undo that.
+    pub(crate) fn show(mut self) -> io::Result<()> {
+        self.replace()
+    }
+
+    fn replace(&mut self) -> io::Result<()> {
         if self.temporary.is_none() {
             // Linked under a name of its own first: a link does not replace.
             let name = self.path.file_name().unwrap_or_default();
@@ -117,7 +145,7 @@ impl Medium for Replacement {
         let temporary = self.temporary.as_ref().expect("it has a name now");
         std::fs::rename(temporary, &self.path)?;
         self.temporary = None;
-        File::open(&self.directory)?.sync_all()
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 //! without waiting for the disk.
 
 use crate::digest::unkeyed;
+use crate::medium::{Medium, Replacement};
 use crate::node::Bytes;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -69,11 +70,9 @@ impl WorkingSet {
             bytes.extend(count.to_le_bytes());
         }
         bytes.extend(unkeyed(&bytes).0.to_le_bytes());
-        let beside = Self::beside(path);
-        let mut temporary = beside.clone().into_os_string();
-        temporary.push(format!(".{}", std::process::id()));
-        std::fs::write(&temporary, bytes)?;
-        std::fs::rename(&temporary, beside)
+        let mut file = Replacement::of(&Self::beside(path))?;
+        file.write(0, &bytes)?;
+        file.show()
     }
 
     /// Reads what is beside the image at `path`: none if there is nothing, or nothing

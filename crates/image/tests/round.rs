@@ -154,6 +154,14 @@ fn a_save_replaces_as_a_whole_and_keeps_who_may_read() {
     check(&before, &one, 10);
     assert_ne!(before.identity(), Image::open(&path).unwrap().identity());
 
+    // Another's group keeps its rights as long as it is the same group's file.
+    let give_away = |group| std::os::unix::fs::chown(&path, None, Some(group));
+    if give_away(4321).is_ok() {
+        save(&link, 10, &one);
+        let about = std::fs::metadata(&path).unwrap();
+        assert_eq!((about.gid(), about.mode() & 0o777), (4321, 0o640));
+    }
+
     assert!(Replacement::of(directory.path()).is_err());
     assert!(Replacement::of(&directory.path().join("none/image")).is_err());
     assert!(Replacement::of(Path::new("/")).is_err());

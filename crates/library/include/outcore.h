@@ -155,7 +155,7 @@ typedef struct oc_backing {
                    size_t length);
   // Makes durable what was taken back, at the end of oc_flush_backing; or NULL.
   int (*sync)(void *context);
-  // Called once when no other function will be called any more; or NULL.
+  // Called once when no other function will be called any more, if there was a map; or NULL.
   void (*end)(void *context);
   // What it is called in messages, or NULL.
   const char *name;
@@ -413,7 +413,7 @@ int oc_map_close(struct oc_map *map);
 
 // Maps `length` bytes whose pages the program supplies, in the budget of outcore_init's pager.
 // NULL with EINVAL if there is no pager or the settings make no sense, with ENOMEM or what the
-// kernel says if there is no room. Forked children do not have it.
+// kernel says if there is no room; `end` is not called then. Forked children do not have it.
 //
 // # Safety
 // `backing` points to settings; its functions may be called as it says until `end` has been.

@@ -198,7 +198,10 @@ impl ArenaImage {
         let _ = rustix::fs::fadvise(image.file(), 0, None, rustix::fs::Advice::Random);
         let (identity, count) = (image.identity(), image.pages());
         let set = match options.set {
-            WorkingSetUse::Usual => resident::scope(|| WorkingSet::load(path, identity, count)),
+            WorkingSetUse::Usual => resident::scope(|| {
+                // One without pages says as much as none.
+                WorkingSet::load(path, identity, count).filter(|set| set.pages() > 0)
+            }),
             WorkingSetUse::Record | WorkingSetUse::None => None,
         };
         let records = options.set != WorkingSetUse::None && set.is_none();
@@ -301,6 +304,8 @@ impl ArenaImage {
     pub fn record_working_set(&mut self) -> io::Result<()> {
         self.is_recorded = true;
         resident::scope(|| match self.pages.working_set() {
+            // All that was used may have been fetched for another opening of it, which knows.
+            Some(set) if set.pages() == 0 => Ok(()),
             Some(set) => set.save(&self.path, self.pages.image.identity()),
             None => Ok(()),
         })

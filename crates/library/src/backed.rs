@@ -8,6 +8,7 @@ use crate::process;
 use crate::resident;
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr::null_mut;
+use core::sync::atomic::{AtomicBool, Ordering};
 use engine::MapError;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -70,7 +71,7 @@ pub struct OcBacking {
     >,
     /// Makes durable what was taken back, at the end of oc_flush_backing; or NULL.
     pub sync: Option<unsafe extern "C" fn(context: *mut c_void) -> c_int>,
-    /// Called once when no other function will be called any more; or NULL.
+    /// Called once when no other function will be called any more, if there was a map; or NULL.
     pub end: Option<unsafe extern "C" fn(context: *mut c_void)>,
     /// What it is called in messages, or NULL.
     pub name: *const c_char,
@@ -80,7 +81,11 @@ pub struct OcBacking {
     pub threads: usize,
 }
 
-struct Functions(OcBacking);
+struct Functions {
+    backing: OcBacking,
+    /// There is a map, at whose end `end` is called.
+    is_mapped: Arc<AtomicBool>,
+}
 
 // SAFETY: the functions may be called by any thread, and several at once: that is what the C
 // caller promises. The name is not used any more.
@@ -94,34 +99,34 @@ fn outcome(status: c_int) -> Result<(), BackingError> {
 
 impl Backing for Functions {
     fn supply(&self, call: &BackingCall<'_>, bytes: &mut [u8]) -> Result<(), BackingError> {
-        let Some(supply) = self.0.supply else { return Err("it supplies nothing".into()) };
+        let Some(supply) = self.backing.supply else { return Err("it supplies nothing".into()) };
         let oc_call = OcCall::of(call);
         // SAFETY: as the caller of oc_map_backing has promised; the bytes are there until it returns.
         outcome(unsafe {
-            supply(&raw const oc_call, self.0.context, call.offset(), bytes.as_mut_ptr().cast(), bytes.len())
+            supply(&raw const oc_call, self.backing.context, call.offset(), bytes.as_mut_ptr().cast(), bytes.len())
         })
     }
 
     fn take_back(&self, call: &BackingCall<'_>, bytes: &[u8]) -> Result<(), BackingError> {
-        let Some(take_back) = self.0.take_back else { return Err("it takes nothing back".into()) };
+        let Some(take_back) = self.backing.take_back else { return Err("it takes nothing back".into()) };
         let oc_call = OcCall::of(call);
         // SAFETY: as above.
         outcome(unsafe {
-            take_back(&raw const oc_call, self.0.context, call.offset(), bytes.as_ptr().cast(), bytes.len())
+            take_back(&raw const oc_call, self.backing.context, call.offset(), bytes.as_ptr().cast(), bytes.len())
         })
     }
 
     fn sync(&self) -> Result<(), BackingError> {
         // SAFETY: as above.
-        self.0.sync.map_or(Ok(()), |sync| outcome(unsafe { sync(self.0.context) }))
+        self.backing.sync.map_or(Ok(()), |sync| outcome(unsafe { sync(self.backing.context) }))
     }
 }
 
 impl Drop for Functions {
     fn drop(&mut self) {
-        if let Some(end) = self.0.end {
+        if let Some(end) = self.backing.end.filter(|_| self.is_mapped.load(Ordering::Acquire)) {
             // SAFETY: nobody has it any more, so nobody calls it.
-            unsafe { end(self.0.context) };
+            unsafe { end(self.backing.context) };
         }
     }
 }
@@ -163,7 +168,7 @@ fn told(function: &str, result: Result<(), FileError>) -> c_int {
 
 /// Maps `length` bytes whose pages the program supplies, in the budget of outcore_init's pager.
 /// NULL with EINVAL if there is no pager or the settings make no sense, with ENOMEM or what the
-/// kernel says if there is no room. Forked children do not have it.
+/// kernel says if there is no room; `end` is not called then. Forked children do not have it.
 ///
 /// # Safety
 /// `backing` points to settings; its functions may be called as it says until `end` has been.
@@ -193,8 +198,13 @@ pub unsafe extern "C" fn oc_map_backing(backing: *const OcBacking, length: usize
             // SAFETY: the caller's contract.
             options.name(&unsafe { CStr::from_ptr(backing.name) }.to_string_lossy())
         };
-        match heap.map_backing(Functions(*backing), options) {
-            Ok(map) => Some(Arc::new(map)),
+        let is_mapped = Arc::new(AtomicBool::new(false));
+        let functions = Functions { backing: *backing, is_mapped: Arc::clone(&is_mapped) };
+        match heap.map_backing(functions, options) {
+            Ok(map) => {
+                is_mapped.store(true, Ordering::Release);
+                Some(Arc::new(map))
+            }
             Err(error) => failed(NAME, kind(&error), &error),
         }
     });

@@ -227,6 +227,8 @@ pub(crate) fn map(paging: &Arc<Paging>, spec: ProgramSpec) -> Result<MappedFile,
     }
     let (len, access) = (spec.len, spec.access);
     resident::scope(|| {
+        // The pager's thread says it.
+        let spec = ProgramSpec { name: spec.name.as_str().to_owned(), ..spec };
         let map = paging.instance().map_program(spec).map_err(FileError::Map)?;
         match Listed::new(map.addr(), map.len()) {
             Some(listed) => Ok(MappedFile::of(paging, map, len, access, listed)),

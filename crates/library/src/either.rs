@@ -54,6 +54,10 @@ unsafe impl PageSource for Either {
         self.source().is_resident(addr)
     }
 
+    fn apart(&self, work: &mut dyn FnMut()) {
+        self.source().apart(work);
+    }
+
     fn discard(&self, addr: usize, len: usize) {
         self.source().discard(addr, len);
     }

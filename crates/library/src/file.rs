@@ -11,6 +11,8 @@ use core::fmt::{self, Debug, Formatter};
 use core::ops::RangeBounds;
 use core::ptr;
 use engine::{Access, FileMap, FileSpec, PAGE, Pattern, Usage};
+use rustix::fs::{FileType, SeekFrom};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::AsFd;
@@ -118,6 +120,22 @@ pub struct MappedFile {
     _listed: Listed,
 }
 
+/// Where a file ends; its position stays where it is.
+fn end_of(file: &File) -> Result<u64, Errno> {
+    let facts = rustix::fs::fstat(file)?;
+    if FileType::from_raw_mode(facts.st_mode) == FileType::RegularFile {
+        return Ok(facts.st_size as u64);
+    }
+    if FileType::from_raw_mode(facts.st_mode) != FileType::BlockDevice {
+        // What it is, is said when it is to be mapped.
+        return Ok(u64::MAX);
+    }
+    let position = rustix::fs::tell(file)?;
+    let end = rustix::fs::seek(file, SeekFrom::End(0))?;
+    rustix::fs::seek(file, SeekFrom::Start(position))?;
+    Ok(end)
+}
+
 impl MappedFile {
     pub(crate) fn new(paging: &Arc<Paging>, file: &File, options: MapOptions) -> Result<Self, FileError> {
         if !paging.is_here() {
@@ -126,8 +144,7 @@ impl MappedFile {
         let len = match options.len {
             Some(len) => len,
             None => {
-                let end = rustix::fs::seek(file, rustix::fs::SeekFrom::End(0))
-                    .map_err(|error| FileError::Length(error.into()))?;
+                let end = end_of(file).map_err(|error| FileError::Length(error.into()))?;
                 usize::try_from(end.saturating_sub(options.offset)).unwrap_or(usize::MAX)
             }
         };

@@ -78,6 +78,10 @@ unsafe impl PageSource for Paged {
         self.paging.promise(bytes)
     }
 
+    fn apart(&self, work: &mut dyn FnMut()) {
+        resident::scope(work);
+    }
+
     fn renounce(&self, bytes: usize) {
         self.paging.renounce(bytes);
     }

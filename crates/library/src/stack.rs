@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 ///
 /// Below each stack lies a guard, which costs no mapping: a touch there is a bus error
 /// (SIGBUS), with a message on standard error, and so is a touch of a page that is new to
-/// the stack and lies wholly more than 128 bytes below the stack pointer.
+/// the stack and lies wholly below the stack pointer by more than 128 bytes and what the kernel needs to call
+/// a signal's handler (`AT_MINSIGSTKSZ`, some KiB).
 ///
 /// ```
 /// use outcore::Heap;

@@ -4,9 +4,9 @@
 mod common;
 
 use common::{BUDGET, MIB, PAGE, Random, heap};
-use outcore::{FileAdvice, MapOptions, MappedFile};
+use outcore::{FileAdvice, FileError, MapError, MapOptions, MappedFile};
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,6 +38,19 @@ fn sorted(count: usize) -> Vec<u64> {
             last
         })
         .collect()
+}
+
+/// A map has nothing to do with what else the program does with its descriptor.
+#[test]
+fn the_position_of_a_file_stays_where_it_is() {
+    let mut file = file_of(&[7; 3000]);
+    file.seek(SeekFrom::Start(40)).expect("a position");
+    let map = heap().map_file(&file, MapOptions::read_only()).expect("a map");
+    assert_eq!((map.len(), file.stream_position().expect("a position")), (24_000, 40));
+    let (reader, _writer) = std::io::pipe().expect("a pipe");
+    let pipe = File::from(std::os::fd::OwnedFd::from(reader));
+    let refused = heap().map_file(&pipe, MapOptions::read_only()).expect_err("a pipe");
+    assert!(matches!(refused, FileError::Map(MapError::NotAFile)), "{refused}");
 }
 
 #[test]

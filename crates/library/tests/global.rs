@@ -42,6 +42,22 @@ fn what_the_program_allocates_is_paged() {
     assert!(stats.swap_outs > before + BUDGET / 4096, "{stats}");
 }
 
+/// What is known of families' pages is not in pages that leave: their pager asks for it while others wait for the pager.
+#[test]
+fn families_of_the_same_heap_do_not_hold_their_pager_up() {
+    let heap = heap();
+    let family = heap.family::<[u64; 12]>("in a global heap").expect("a family");
+    let count = 6 * BUDGET / 96;
+    let mut objects: Vec<_> = (0..count).map(|number| Some(family.alloc([number; 12]).expect("pages"))).collect();
+    for round in 0..3 {
+        let found = (0..).zip(&objects).filter_map(|(number, object)| Some((number, object.as_ref()?)));
+        found.for_each(|(number, object): (u64, _)| assert_eq!(**object, [number; 12]));
+        objects.iter_mut().skip(round).step_by(5).for_each(|object| drop(object.take()));
+    }
+    drop(objects);
+    assert_eq!(heap.families().stats(family.id()).expect("a family").used_bytes, 0);
+}
+
 #[test]
 fn threads_pass_it_around() {
     heap();

@@ -180,6 +180,28 @@ fn shared_openings_have_their_pages_once() {
     assert!(*open() == *model);
 }
 
+/// Of two shared openings the first has all pages fetched, and knows which.
+#[test]
+fn shared_openings_record_what_was_used_once() {
+    let directory = directory();
+    let path = directory.path().join("one.image");
+    let heap = heap();
+    let mut model = contents(BUDGET / 2, 3);
+    model.chunks_mut(PAGE).for_each(|page| page[0] |= 1);
+    saved(&heap, &model, &path);
+    let open = || heap.open_image(&path, ImageOptions::shared()).expect("opened");
+    let (first, second) = (open(), open());
+    assert!((0..50).all(|page| first[page * PAGE] == second[page * PAGE]));
+    first.close().expect("recorded");
+    second.close().expect("closed");
+    let recorded = std::fs::metadata(format!("{}.pages", path.display())).expect("a file").len();
+    assert!(recorded > 48, "a set without pages: {recorded} bytes");
+    // A set without pages says as much as none.
+    let third = heap.open_image(&path, ImageOptions::shared().record_working_set()).expect("opened");
+    third.close().expect("closed");
+    assert_eq!(std::fs::metadata(format!("{}.pages", path.display())).expect("a file").len(), recorded);
+}
+
 #[test]
 fn the_pages_of_one_start_are_read_ahead_at_the_next() {
     let directory = directory();

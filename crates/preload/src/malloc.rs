@@ -431,7 +431,8 @@ extern "C" fn pvalloc(size: size_t) -> *mut c_void {
 #[unsafe(no_mangle)]
 extern "C" fn malloc_usable_size(object: *mut c_void) -> size_t {
     let addr = object.addr();
-    PAGED.usable_size(addr).or_else(|| RESIDENT.usable_size(addr)).unwrap_or(0)
+    // SAFETY: the program says that it has it.
+    unsafe { PAGED.usable_size_of(addr).or_else(|| RESIDENT.usable_size_of(addr)).unwrap_or(0) }
 }
 
 /// malloc_trim(3): what this thread keeps goes back as well. 1 if anything was given back.

@@ -5,8 +5,9 @@ use crate::files::directory::Identity;
 use crate::files::error::MapError;
 use crate::files::map::Access;
 use crate::files::source::{Descriptors, Origin};
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, SeekFrom};
+use rustix::io::Errno;
 
 /// Where its bytes are, by descriptors of the pager's own if in a file, and what it is.
 #[derive(Debug)]
@@ -42,8 +43,20 @@ impl Opened {
             // Without /proc, or without the permission to open it again.
             Err(_) => rustix::io::fcntl_dupfd_cloexec(file, 0).map_err(failed("the file's descriptor"))?,
         };
-        let end = rustix::fs::seek(&buffered, SeekFrom::End(0)).map_err(failed("the file's length"))?;
+        let end = match identity {
+            Identity::File(..) => facts.st_size as u64,
+            // The position may be the program's as well.
+            _ => end_of_device(&buffered).map_err(failed("the device's length"))?,
+        };
         let direct = store::open_direct(buffered.as_fd(), PAGE, wanted);
         Ok(Self { origin: Origin::File(Descriptors { buffered, direct }), identity, end })
     }
+}
+
+/// Where a device ends; its position stays where it is.
+fn end_of_device(device: &OwnedFd) -> Result<u64, Errno> {
+    let position = rustix::fs::tell(device)?;
+    let end = rustix::fs::seek(device, SeekFrom::End(0))?;
+    rustix::fs::seek(device, SeekFrom::Start(position))?;
+    Ok(end)
 }

@@ -87,7 +87,8 @@ impl<S: PageSource> Families<S> {
     /// The name is empty, longer than 255 bytes or taken; the size is 0 or larger than
     /// [`Layout::largest_span`] less a meta block; the layout cannot give the alignment.
     pub fn register(&self, name: &str, size: usize) -> Result<FamilyId, RegisterError> {
-        self.directory.add(name, Shape::of(self.options.layout, size, None)?)
+        let shape = Shape::of(self.options.layout, size, None)?;
+        self.apart(|| self.directory.add(name, shape))
     }
 
     /// The same with a stated alignment, which may be less or more.
@@ -95,7 +96,8 @@ impl<S: PageSource> Families<S> {
     /// # Errors
     /// As [`Self::register`]; also if `align` is not a power of two that divides `size`.
     pub fn register_aligned(&self, name: &str, size: usize, align: usize) -> Result<FamilyId, RegisterError> {
-        self.directory.add(name, Shape::of(self.options.layout, size, Some(align))?)
+        let shape = Shape::of(self.options.layout, size, Some(align))?;
+        self.apart(|| self.directory.add(name, shape))
     }
 
     /// The built-in family of raw bytes, for buffers of any size: its units are bytes,
@@ -119,7 +121,7 @@ impl<S: PageSource> Families<S> {
     /// # Errors
     /// See [`AllocError`].
     pub fn calloc(&self, family: FamilyId, units: usize) -> Result<NonNull<u8>, AllocError> {
-        let (data, unclean) = self.take(family, units)?;
+        let (data, unclean) = self.apart(|| self.take(family, units))?;
         // SAFETY: the block is nobody else's yet, and has at least so many bytes.
         unsafe { ptr::write_bytes(data.as_ptr(), 0, unclean) };
         Ok(data)
@@ -130,7 +132,14 @@ impl<S: PageSource> Families<S> {
     /// # Errors
     /// See [`AllocError`].
     pub fn alloc(&self, family: FamilyId, units: usize) -> Result<NonNull<u8>, AllocError> {
-        self.take(family, units).map(|(data, _)| data)
+        self.apart(|| self.take(family, units)).map(|(data, _)| data)
+    }
+
+    /// What `work` allocates its source says where.
+    fn apart<R>(&self, work: impl FnOnce() -> R) -> R {
+        let (mut work, mut result) = (Some(work), None);
+        self.pool.source.apart(&mut || result = work.take().map(|work| work()));
+        result.expect("sources call it")
     }
 
     /// A block, and how many of its first bytes may not be zero.
@@ -205,6 +214,10 @@ impl<S: PageSource> Families<S> {
     /// If it is a used block, nobody uses it any more.
     pub unsafe fn free(&self, object: *mut u8) -> Result<(), BadFree> {
         let address = object.addr();
+        self.apart(|| self.give(address))
+    }
+
+    fn give(&self, address: usize) -> Result<(), BadFree> {
         let (holder, entry, mut ledger) = self.held(address)?;
         let run = ledger.run(holder.run).expect("pages in the table have runs");
         let used = used_block(run, address, &entry.shape)?;
@@ -244,7 +257,7 @@ impl<S: PageSource> Families<S> {
 
     /// Gives the pages that no family holds back to the kernel; how many were kept.
     pub fn trim(&self) -> usize {
-        self.pool.trim()
+        self.apart(|| self.pool.trim())
     }
 
     /// Pages that no family holds, kept for the next that needs one: so that one object
