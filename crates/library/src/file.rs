@@ -1,6 +1,7 @@
 #![expect(unsafe_code, reason = "lends mapped memory")]
 //! Files in paged memory.
 
+use crate::at_exit;
 use crate::bounds::{Bounds, bounds};
 use crate::file_error::FileError;
 use crate::fork::Listed;
@@ -90,7 +91,10 @@ pub enum FileAdvice {
 /// Where the file ends is looked up when it is mapped. Bytes behind that in the last page are
 /// zero and never written to the file. If the file is made longer it has to be mapped again to
 /// see more of it; if it is made shorter, touching a page that it has no longer is a bus error,
-/// as with mmap(2), and what was dirty there may make the file longer again.
+/// as with mmap(2), and what was dirty there is not written.
+///
+/// What is dirty is written when the map is dropped, and by exit(3). A process that ends otherwise takes with it
+/// what has not been [flushed](Self::flush): unlike with mmap(2), the kernel does not have it.
 ///
 /// ```
 /// use outcore::{Heap, MapOptions};
@@ -113,7 +117,7 @@ pub enum FileAdvice {
 pub struct MappedFile {
     paging: Arc<Paging>,
     /// None while it is being dropped.
-    map: Option<FileMap>,
+    map: Option<Arc<FileMap>>,
     addr: usize,
     len: usize,
     access: Access,
@@ -153,14 +157,13 @@ impl MappedFile {
             let map = paging.instance().map_file(spec).map_err(FileError::Map)?;
             let addr = map.addr();
             match Listed::new(addr, map.len()) {
-                Some(listed) => Ok(Self {
-                    paging: Arc::clone(paging),
-                    map: Some(map),
-                    addr,
-                    len,
-                    access: options.access,
-                    _listed: listed,
-                }),
+                Some(listed) => {
+                    let made = Self::of(paging, map, len, options.access, listed);
+                    if options.access == Access::Shared {
+                        made.map.iter().for_each(|map| at_exit::write_back(paging, map));
+                    }
+                    Ok(made)
+                }
                 None => {
                     // Nothing of it has been changed.
                     let _ = paging.instance().unmap_file(map);
@@ -173,7 +176,7 @@ impl MappedFile {
     /// What has been mapped, and is listed.
     pub(crate) fn of(paging: &Arc<Paging>, map: FileMap, len: usize, access: Access, listed: Listed) -> Self {
         let addr = map.addr();
-        Self { paging: Arc::clone(paging), map: Some(map), addr, len, access, _listed: listed }
+        Self { paging: Arc::clone(paging), map: Some(Arc::new(map)), addr, len, access, _listed: listed }
     }
 
     /// Whether its pager runs in this process.
@@ -380,12 +383,20 @@ impl MappedFile {
     }
 
     fn unmap(&mut self) -> Result<(), FileError> {
-        let Some(map) = self.map.take() else { return Ok(()) };
+        let Some(mut map) = self.map.take() else { return Ok(()) };
         if !self.paging.is_here() {
             // Nothing of it is in a forked child.
             core::mem::forget(map);
             return Ok(());
         }
+        let map = loop {
+            match Arc::try_unwrap(map) {
+                Ok(map) => break map,
+                // The process ends, and this is seen to by who ends it.
+                Err(shared) => map = shared,
+            }
+            std::thread::yield_now();
+        };
         let ended = resident::scope(|| self.paging.instance().unmap_file(map));
         ended.map_err(|error| FileError::WriteBack(error.into()))
     }

@@ -53,6 +53,7 @@ pub use stats::Stats;
 mod allocator;
 mod arena;
 mod arena_image;
+mod at_exit;
 pub mod backed;
 mod backing;
 pub mod block;

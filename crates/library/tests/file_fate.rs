@@ -137,6 +137,70 @@ fn reads_what_is_gone() {
     panic!("{read:?}");
 }
 
+/// As mmap(2) has it: neither a flush nor an eviction makes the file longer again.
+#[test]
+fn what_is_dirty_past_the_end_of_a_file_made_shorter_is_not_written() {
+    let file = file_of(2 * BUDGET / PAGE);
+    let heap = heap();
+    let map = heap.map_file(&file, MapOptions::shared()).expect("a map");
+    for page in 0..2 * BUDGET / PAGE {
+        map.write(page * PAGE, &[9; PAGE]).expect("in range");
+        if page == 500 {
+            file.set_len(100 * PAGE as u64 + 77).expect("shorter");
+            map.flush(..600 * PAGE).expect("written as far as there is a file");
+            break;
+        }
+    }
+    assert_eq!(file.metadata().expect("a file").len(), 100 * PAGE as u64 + 77);
+    map.close().expect("written as far as there is a file");
+    assert_eq!(file.metadata().expect("a file").len(), 100 * PAGE as u64 + 77);
+    let mut bytes = vec![0; 100 * PAGE + 77];
+    file.read_exact_at(&mut bytes, 0).expect("the file");
+    assert!(bytes.iter().all(|byte| *byte == 9));
+}
+
+#[test]
+fn what_is_dirty_is_written_when_the_program_exits() {
+    let directory = tempfile::tempdir_in("/var/tmp").expect("a directory");
+    let path = directory.path().join("file");
+    for threads in ["0", "4"] {
+        std::fs::write(&path, vec![1; 2 * BUDGET]).expect("a file");
+        let mut program = std::process::Command::new(std::env::current_exe().expect("this test"));
+        program.args(["exits_with_dirty_maps", "--exact", "--ignored", "--nocapture"]);
+        let ended = program.env("OUTCORE_TEST_FILE", &path).env("OUTCORE_TEST_THREADS", threads).output();
+        let ended = ended.expect("it runs");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!((ended.status.code(), &*said), (Some(33), ""), "{threads} threads");
+        let bytes = std::fs::read(&path).expect("the file");
+        assert!(bytes.len() == 2 * BUDGET && bytes.iter().all(|byte| *byte == 7), "{threads} threads");
+    }
+}
+
+#[test]
+#[ignore = "exits: run by the test above"]
+fn exits_with_dirty_maps() {
+    let path = std::env::var("OUTCORE_TEST_FILE").expect("a file");
+    let threads: usize = std::env::var("OUTCORE_TEST_THREADS").expect("a number").parse().expect("a number");
+    let file = File::options().read(true).write(true).open(path).expect("a file");
+    let heap = heap();
+    let map = heap.map_file(&file, MapOptions::shared()).expect("a map");
+    map.write(0, &vec![7; map.len()]).expect("in range");
+    // Others that are still at work, and a child, which has none of it.
+    let heap: &'static Heap = Box::leak(Box::new(heap));
+    for _ in 0..threads {
+        let file = tempfile::tempfile_in("/var/tmp").expect("a file");
+        file.set_len(MIB as u64).expect("a length");
+        std::thread::spawn(move || {
+            loop {
+                let map = heap.map_file(&file, MapOptions::shared()).expect("a map");
+                map.write(0, &[3; MIB]).expect("in range");
+            }
+        });
+    }
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    std::process::exit(33);
+}
+
 #[test]
 fn a_full_disk_is_told_and_loses_nothing() {
     let Some(disk) = SmallDisk::new() else { return };

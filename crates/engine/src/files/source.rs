@@ -5,6 +5,7 @@ use crate::files::desk::Staffed;
 use crate::files::ticket::Ticket;
 use pager::{PageRange, Sharing, SlotNo};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 use std::sync::Arc;
 
@@ -112,10 +113,17 @@ impl Source {
         whole.clamp(1, u64::from(self.count - (home.0 - self.first.0))) as usize
     }
 
-    /// The bytes of some pages in a row, at most [`Self::span`].
-    pub(crate) fn part(&self, home: SlotNo, pages: usize) -> Part<'_> {
+    /// Where the file ends now, if that is sooner: what is written past that would make it longer.
+    pub(crate) fn end_now(&self) -> u64 {
+        let now = self.origin.file().and_then(|file| fstat(&file.buffered).ok());
+        let now = now.filter(|facts| FileType::from_raw_mode(facts.st_mode) == FileType::RegularFile);
+        now.map_or(self.end, |facts| self.end.min(facts.st_size as u64))
+    }
+
+    /// The bytes of some pages in a row, at most [`Self::span`], of a file that ends there.
+    pub(crate) fn part(&self, home: SlotNo, pages: usize, end: u64) -> Part<'_> {
         let offset = self.offset_of(home);
-        let bytes = self.end.saturating_sub(offset).min((pages * PAGE) as u64) as usize;
+        let bytes = end.saturating_sub(offset).min((pages * PAGE) as u64) as usize;
         let whole = bytes.is_multiple_of(PAGE);
         let from = match &self.origin {
             Origin::File(Descriptors { direct: Some(direct), .. }) if whole => From::File(direct.as_fd()),
@@ -204,14 +212,14 @@ mod tests {
     fn the_page_in_which_the_file_ends_is_alone_and_short() {
         let source = source(100, 10, 8192 + 3 * 4096 + 5);
         assert_eq!([100, 102, 103].map(|home| source.span(SlotNo(home))), [3, 1, 1]);
-        let whole = source.part(SlotNo(101), 2);
+        let whole = source.part(SlotNo(101), 2, source.end);
         assert_eq!((whole.offset, whole.bytes), (8192 + 4096, 8192));
-        let tail = source.part(SlotNo(103), 1);
+        let tail = source.part(SlotNo(103), 1, source.end);
         assert_eq!((tail.offset, tail.bytes), (8192 + 3 * 4096, 5));
         use std::os::fd::AsRawFd;
         let (From::File(whole), From::File(tail)) = (whole.from, tail.from) else { panic!("of a file") };
         assert_ne!(whole.as_raw_fd(), tail.as_raw_fd());
-        assert_eq!(source.part(SlotNo(104), 1).bytes, 0);
+        assert_eq!(source.part(SlotNo(104), 1, source.end).bytes, 0);
     }
 
     #[test]

@@ -41,7 +41,10 @@ impl Live {
             return unsafe { self.store.queue(direction, u64::from(slot.0), self.gather.pieces(), token) };
         }
         let Some(source) = self.files.sources.find_mut(slot) else { return Err(QueueFull) };
-        let part = source.part(slot, op.frames.len());
+        let part = match direction {
+            Direction::Read => source.part(slot, op.frames.len(), source.end),
+            Direction::Write => source.part(slot, op.frames.len(), source.end_now()),
+        };
         self.gather.shorten(op.bytes - part.bytes);
         op.bytes = part.bytes;
         let pieces = self.gather.pieces();
