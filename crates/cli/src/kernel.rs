@@ -1,7 +1,6 @@
 #![expect(unsafe_code, reason = "signals and wait4 have no safe interface")]
 //! The launcher's unsafe calls, each behind a safe function.
 
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::Errno;
 use std::fs::File;
 use std::mem::{MaybeUninit, size_of};
@@ -235,6 +234,13 @@ pub(crate) fn is_stopped(pid: i32) -> bool {
     }
 }
 
+/// Whether we are the job that a terminal's shell waits for.
+pub(crate) fn is_in_foreground() -> bool {
+    let terminal = File::open("/dev/tty");
+    // SAFETY: system calls without memory effects.
+    terminal.is_ok_and(|terminal| unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) == libc::getpgrp() })
+}
+
 /// Stops this process, as who waits for it expects when the program has stopped; returns when it is continued.
 pub(crate) fn stop() {
     // SAFETY: a signal to ourselves, without a handler.
@@ -290,24 +296,13 @@ pub(crate) fn wait_for_pressure(pressure: &File, patience: Duration) -> Waited {
     }
 }
 
-/// A file in memory, which reads as `bytes` zeros, without a name.
-///
-/// # Errors
-/// What the kernel answered.
-pub(crate) fn shared_file(name: &str, bytes: u64) -> Result<OwnedFd, Errno> {
-    let fd = memfd_create(name, MemfdFlags::CLOEXEC)?;
-    ftruncate(&fd, bytes)?;
-    Ok(fd)
-}
-
 /// A new, empty status page in shared memory, and the descriptor through which
 /// others reach it.
 ///
 /// # Errors
 /// What the kernel answered.
 pub(crate) fn shared_status_page() -> Result<(OwnedFd, &'static StatusPage), Errno> {
-    let fd = memfd_create("outcore-status", MemfdFlags::CLOEXEC)?;
-    ftruncate(&fd, size_of::<StatusPage>() as u64)?;
+    let fd = sys::shared::file("outcore-status", size_of::<StatusPage>() as u64)?;
     let page = StatusPage::map(&fd)?;
     Ok((fd, page))
 }

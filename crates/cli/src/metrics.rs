@@ -292,15 +292,7 @@ fn labels(sample: &Sample) -> String {
 
 /// The numbers of the processes that run.
 fn exposition(samples: &[Sample]) -> String {
-    // One that executed another program has several records, of which the last is true.
-    let is_last = |index: usize| {
-        let of = |sample: &Sample| (sample.supervisor, sample.pid, sample.heap());
-        samples[index + 1..].iter().all(|later| of(later) != of(&samples[index]))
-    };
-    let alive: Vec<&Sample> = (0..samples.len())
-        .filter(|index| samples[*index].life == Life::Alive && is_last(*index))
-        .map(|index| &samples[index])
-        .collect();
+    let alive: Vec<&Sample> = samples.iter().filter(|sample| sample.life == Life::Alive).collect();
     // For the next time.
     alive.iter().for_each(|sample| sample.watch());
     let mut text = String::new();

@@ -1,7 +1,7 @@
 //! `outcore run --trace`: takes blocks out of the processes' rings and writes them to a file.
 
 use crate::args::{RunOptions, Switch};
-use crate::kernel::{shared_file, spawn_without_signals};
+use crate::kernel::spawn_without_signals;
 use crate::size;
 use crate::status::{Status, descriptor_path};
 use crate::trouble::Trouble;
@@ -63,7 +63,7 @@ impl Recording {
         let writer = Writer::new(file, &header).map_err(refused)?;
         let bytes = ring_bytes(blocks) as u64 * MAX_RECORDS as u64;
         let no_memory = |error| Trouble::own(format!("no memory for the trace's buffer: {error}"));
-        let rings = shared_file("outcore-trace", bytes).map_err(no_memory)?;
+        let rings = sys::shared::file("outcore-trace", bytes).map_err(no_memory)?;
         // How long rings are is read from the first.
         RingReader::make(&rings, 0, blocks).map_err(no_memory)?;
         let ends = Arc::new(AtomicBool::new(false));

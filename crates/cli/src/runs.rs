@@ -2,7 +2,7 @@
 
 use crate::status::{Watcher, phase};
 use crate::trouble::Trouble;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
@@ -84,16 +84,29 @@ impl Runs {
                 },
             };
             let Some(page) = page else { continue };
-            samples.extend(
-                Watcher::of(page)
-                    .records()
-                    .enumerate()
-                    .map(|(index, record)| Sample::read(supervisor, index, record)),
-            );
+            let records = Watcher::of(page).taken().iter().enumerate();
+            let records = records.filter(|(_, record)| phase(record) != Phase::Free);
+            let first = samples.len();
+            samples.extend(records.map(|(index, record)| Sample::read(supervisor, index, record)));
+            end_replaced(&mut samples[first..]);
         }
         samples
     }
 }
+
+/// A process that executed another program has a record of each, of which only the last is about what it does now.
+fn end_replaced(samples: &mut [Sample]) {
+    let mut seen = HashSet::new();
+    for sample in samples.iter_mut().rev() {
+        if sample.life == Life::Alive && !seen.insert((sample.pid, sample.heap())) {
+            sample.life = Life::Ended;
+            sample.name = ENDED.to_owned();
+        }
+    }
+}
+
+/// What has ended has no name any more.
+const ENDED: &str = "(ended)";
 
 /// The process that somebody typed; none if it is all of them.
 ///
@@ -122,7 +135,13 @@ fn supervisors() -> Vec<u32> {
 }
 
 fn comm(pid: u32) -> Option<String> {
-    Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned())
+    Some(printable(fs::read(format!("/proc/{pid}/comm")).ok()?.trim_ascii_end()))
+}
+
+/// What others have written, without what a terminal would act on.
+fn printable(text: &[u8]) -> String {
+    let shown = |letter: char| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter };
+    String::from_utf8_lossy(text).chars().map(shown).collect()
 }
 
 /// The ledger of `supervisor`, if it has one of this version.
@@ -252,7 +271,7 @@ impl Sample {
                 0 => 0,
                 _ => pid,
             },
-            name: named.unwrap_or_else(|| "(ended)".to_owned()),
+            name: named.unwrap_or_else(|| ENDED.to_owned()),
             life: if alive { Life::Alive } else { Life::Ended },
             phase: phase(record),
             numbers: record.numbers(),
@@ -260,7 +279,7 @@ impl Sample {
             stall: record.stall_ns_each.read(),
             read: record.read_ns.read(),
             write: record.write_ns.read(),
-            message: record.message(),
+            message: record.message().map(|message| printable(message.as_bytes())),
             at: Instant::now(),
             detail: Detail::There(record),
         }
@@ -351,11 +370,7 @@ impl Sample {
                 let family = part.kind.load(Relaxed) == PartKind::Family as u32;
                 let len = part.name_len.load(Relaxed) as usize;
                 let bytes: Vec<u8> = part.name.iter().take(len).map(|byte| byte.load(Relaxed)).collect();
-                let name = if family {
-                    String::from_utf8_lossy(&bytes).into_owned()
-                } else {
-                    format!("{:x}", part.start.load(Relaxed))
-                };
+                let name = if family { printable(&bytes) } else { format!("{:x}", part.start.load(Relaxed)) };
                 PartSample {
                     name,
                     pages: part.pages.load(Relaxed),

@@ -1,7 +1,8 @@
 //! Starting the program and staying beside it until it ends.
 
 use crate::kernel::{
-    Ended, Event, Signals, adopt_orphans, bury_others, ended, is_missed, is_stopped, send, stop,
+    Ended, Event, Signals, adopt_orphans, bury_others, ended, is_in_foreground, is_missed, is_stopped, send,
+    stop,
 };
 use crate::status::Watcher;
 use crate::trouble::Trouble;
@@ -25,7 +26,7 @@ pub(crate) struct Outcome {
 
 /// Starts `command` and waits for its end, passing on signals that are sent to
 /// us. The terminal's own signals reach the program without our help, but for its hangup where we lead the
-/// session. We stop when the program does, and have it continue when we do. If we are killed, the program goes on. Processes that have lost their parents become our children,
+/// session. On a terminal we stop when the program does, and have it continue when we do. If we are killed, the program goes on. Processes that have lost their parents become our children,
 /// and pagers, which have none. What a pager that was killed has paged is in `watcher`'s records:
 /// such a process is ended, if the pager's guard has not done it.
 ///
@@ -45,7 +46,8 @@ pub(crate) fn supervise(command: &mut Command, watcher: Watcher) -> Result<Outco
                 if let Some(ended) = ended(pid) {
                     return Ok(Outcome { pid: child.id(), ended, wall: start.elapsed() });
                 }
-                if is_stopped(pid) {
+                // Elsewhere nobody may know that both are to be continued.
+                if is_in_foreground() && is_stopped(pid) {
                     stop();
                     // Who continued us did not know of it.
                     send(pid, libc::SIGCONT);

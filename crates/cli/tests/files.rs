@@ -216,7 +216,10 @@ fn numpy_memmap_programs() {
         assert_eq!(text(&read.stdout), natively(mode, &theirs), "{}", read.stderr);
         keeps(&read, 96);
         let maps = if mode == "mine" { 2 } else { 1 };
-        assert_eq!((read.number("paged_file_bytes"), read.number("returned_file_bytes")), (maps * 256 * MIB, 0));
+        assert_eq!(
+            (read.number("paged_file_bytes"), read.number("returned_file_bytes")),
+            (maps * 256 * MIB, 0)
+        );
     }
     let changed = run("change", &ours);
     assert_eq!(text(&changed.stdout), natively("change", &theirs), "{}", changed.stderr);

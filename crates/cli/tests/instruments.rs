@@ -381,7 +381,10 @@ fn spoilt_traces_are_read_where_they_are_whole_and_others_refused() {
     ] {
         let refused = answer(arguments);
         let said = text(&refused.stderr);
-        assert!(refused.status.code() == Some(2) && said.contains("it is what is read"), "{arguments:?}: {said}");
+        assert!(
+            refused.status.code() == Some(2) && said.contains("it is what is read"),
+            "{arguments:?}: {said}"
+        );
     }
     assert!(fs::read(path("a.trace")).unwrap() == whole && fs::read(list).unwrap().len() > 800_000);
     let mut spoilt = whole.clone();

@@ -296,7 +296,12 @@ fn forks_of_every_kind() {
 #[test]
 fn forks_with_streams_that_are_in_the_store() {
     let run = paged(16, &[], &[&compile("streams.c"), "64", "8"]);
-    assert_eq!((run.status, text(&run.stdout)), (Some(0), "every byte was right\n".to_owned()), "{}", run.stderr);
+    assert_eq!(
+        (run.status, text(&run.stdout)),
+        (Some(0), "every byte was right\n".to_owned()),
+        "{}",
+        run.stderr
+    );
     assert!(run.number("swap_outs") > 10_000, "paged too little");
 }
 
@@ -304,14 +309,21 @@ fn forks_with_streams_that_are_in_the_store() {
 #[test]
 fn calls_that_are_easily_got_wrong() {
     let program = compile("edges.c");
-    for mode in ["fixed", "populate", "guard", "wipe", "lock", "refused"] {
-        let run = paged(24, &[], &[&program, mode, "64"]);
+    for mode in ["fixed", "populate", "guard", "wipe", "lock", "refused", "protect"] {
+        let options: &[&str] =
+            if mode == "protect" { &["--commit", "strict", "--store-size", "96M"] } else { &[] };
+        let run = paged(24, options, &[&program, mode, "64"]);
         let said = text(&run.stdout);
         if mode == "guard" && said == "no guards\n" {
             support::skip("guards need Linux 6.13");
             continue;
         }
-        assert_eq!((run.status, said), (Some(0), "every byte was right\n".to_owned()), "{mode}: {}", run.stderr);
+        assert_eq!(
+            (run.status, said),
+            (Some(0), "every byte was right\n".to_owned()),
+            "{mode}: {}",
+            run.stderr
+        );
         let rss = run.number("peak_rss_bytes") >> 20;
         assert!(rss <= 32, "{mode}: {rss} MiB resident of 24");
     }

@@ -166,7 +166,12 @@ fn a_run_in_a_run_has_one_library() {
         .env_remove("XDG_CACHE_HOME")
         .output()
         .unwrap();
-    assert_eq!((outer.status.code(), text(&outer.stdout)), (Some(0), "5\n".to_owned()), "{}", text(&outer.stderr));
+    assert_eq!(
+        (outer.status.code(), text(&outer.stdout)),
+        (Some(0), "5\n".to_owned()),
+        "{}",
+        text(&outer.stderr)
+    );
 }
 
 #[test]

@@ -226,6 +226,9 @@ impl Core {
         for area in self.pager.areas().filter(|area| area.inherit != Inherit::Omitted) {
             pager.add_area(area.range, area.rights);
             pager.set_inherit(area.range, area.inherit);
+            if area.charged {
+                pager.charge(area.range);
+            }
         }
         pager
     }

@@ -491,14 +491,21 @@ impl AddressSpace<'_> {
         self.engine.lock_core().pager.area(crate::core::page_of(addr)).map(|area| area.rights)
     }
 
-    /// Bytes of the range that were promised: those of writable areas.
+    /// Bytes of the range that were promised: those of areas that can be written, or once could.
     pub fn promised_bytes(&self, addr: usize, len: usize) -> u64 {
+        self.bytes_of(addr, len, |area| area.charged)
+    }
+
+    /// Bytes of the range that are managed and were not promised.
+    pub fn unpromised_bytes(&self, addr: usize, len: usize) -> u64 {
+        self.bytes_of(addr, len, |area| !area.charged)
+    }
+
+    fn bytes_of(&self, addr: usize, len: usize, is_meant: impl Fn(&Area) -> bool) -> u64 {
         let areas = self.engine.lock_core().pager.areas_within(pages_of(addr, len));
-        // What has homes is read.
-        let is_written =
-            |area: &&Area| area.rights == Rights::ReadWrite && area.home(area.range.start).is_none();
-        let writable = areas.iter().filter(is_written);
-        writable.map(|area| area.range.count * PAGE as u64).sum()
+        // A file that the program has mapped is promised when it is written.
+        let meant = areas.iter().filter(|area| is_meant(area) && area.home(area.range.start).is_none());
+        meant.map(|area| area.range.count * PAGE as u64).sum()
     }
 
     /// Whether any of these pages is in an area.

@@ -494,7 +494,8 @@ impl<S: PageSource> Heap<S> {
     ) -> Result<*mut u8, FreeError> {
         let span = self.span_of(object.addr())?;
         // SAFETY: the caller's, who has it.
-        let old = unsafe { self.usable_size_of(object.addr()) }.ok_or_else(|| self.diagnose(object.addr()))?;
+        let old =
+            unsafe { self.usable_size_of(object.addr()) }.ok_or_else(|| self.diagnose(object.addr()))?;
         if size > isize::MAX as usize {
             return Ok(null_mut());
         }

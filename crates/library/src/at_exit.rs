@@ -45,7 +45,9 @@ extern "C" fn write_all() {
     }
     resident::scope(|| {
         let maps = std::mem::take(&mut *maps());
-        for (paging, map) in maps.iter().filter_map(|listed| listed.paging.upgrade().zip(listed.map.upgrade())) {
+        for (paging, map) in
+            maps.iter().filter_map(|listed| listed.paging.upgrade().zip(listed.map.upgrade()))
+        {
             if let Err(error) = paging.instance().write_back_file(&map, map.addr(), map.len()) {
                 let _ = writeln!(
                     std::io::stderr(),

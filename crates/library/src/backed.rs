@@ -103,7 +103,13 @@ impl Backing for Functions {
         let oc_call = OcCall::of(call);
         // SAFETY: as the caller of oc_map_backing has promised; the bytes are there until it returns.
         outcome(unsafe {
-            supply(&raw const oc_call, self.backing.context, call.offset(), bytes.as_mut_ptr().cast(), bytes.len())
+            supply(
+                &raw const oc_call,
+                self.backing.context,
+                call.offset(),
+                bytes.as_mut_ptr().cast(),
+                bytes.len(),
+            )
         })
     }
 
@@ -112,7 +118,13 @@ impl Backing for Functions {
         let oc_call = OcCall::of(call);
         // SAFETY: as above.
         outcome(unsafe {
-            take_back(&raw const oc_call, self.backing.context, call.offset(), bytes.as_ptr().cast(), bytes.len())
+            take_back(
+                &raw const oc_call,
+                self.backing.context,
+                call.offset(),
+                bytes.as_ptr().cast(),
+                bytes.len(),
+            )
         })
     }
 

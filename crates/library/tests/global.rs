@@ -48,7 +48,8 @@ fn families_of_the_same_heap_do_not_hold_their_pager_up() {
     let heap = heap();
     let family = heap.family::<[u64; 12]>("in a global heap").expect("a family");
     let count = 6 * BUDGET / 96;
-    let mut objects: Vec<_> = (0..count).map(|number| Some(family.alloc([number; 12]).expect("pages"))).collect();
+    let mut objects: Vec<_> =
+        (0..count).map(|number| Some(family.alloc([number; 12]).expect("pages"))).collect();
     for round in 0..3 {
         let found = (0..).zip(&objects).filter_map(|(number, object)| Some((number, object.as_ref()?)));
         found.for_each(|(number, object): (u64, _)| assert_eq!(**object, [number; 12]));

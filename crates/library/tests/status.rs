@@ -1,7 +1,6 @@
 //! Heaps on the status page of `outcore run`: their numbers, arenas and families, for `stat`, `top` and `metrics`.
 
 use outcore::Heap;
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -49,8 +48,7 @@ fn heaps_are_on_the_page_of_their_run() {
     if page().is_some() {
         return in_a_run();
     }
-    let memory = memfd_create("page", MemfdFlags::empty()).expect("a file in memory");
-    ftruncate(&memory, size_of::<StatusPage>() as u64).expect("its size");
+    let memory = sys::shared::file("page", size_of::<StatusPage>() as u64).expect("a file in memory");
     let shared = StatusPage::map(&memory).expect("a mapping");
     shared.magic.store(MAGIC, Relaxed);
     let path = format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd());

@@ -69,6 +69,8 @@ pub struct Area {
     pub range: PageRange,
     /// What may be done with them.
     pub rights: Rights,
+    /// It can be written, or once could: its bytes are promised until it is gone, as the kernel counts them.
+    pub charged: bool,
     /// Locked in memory by the program: never evicted.
     pub pinned: bool,
     /// What they hold before they are touched.
@@ -239,7 +241,8 @@ mod tests {
     fn area(start: u64, count: u64, rights: Rights) -> Area {
         let range = PageRange { start: PageNo(start), count };
         let (backing, pattern) = (Backing::Zeros, Pattern::Normal);
-        Area { range, rights, pinned: false, inherit: Inherit::Copied, backing, pattern }
+        let (charged, pinned, inherit) = (true, false, Inherit::Copied);
+        Area { range, rights, charged, pinned, inherit, backing, pattern }
     }
 
     #[test]

@@ -113,7 +113,9 @@ impl Pager {
         let backing = Backing::Home { base, sharing };
         // Maps are not inherited.
         let (rights, pattern, inherit) = (Rights::ReadWrite, Pattern::Normal, Inherit::Omitted);
-        self.areas.insert(Area { range, rights, pinned: false, inherit, backing, pattern });
+        // Who maps it knows what it has promised.
+        let (charged, pinned) = (false, false);
+        self.areas.insert(Area { range, rights, charged, pinned, inherit, backing, pattern });
     }
 
     /// Changes where changed pages of areas with homes go. Pages that were read-only and are

@@ -218,13 +218,22 @@ impl Pager {
     pub fn add_area(&mut self, range: PageRange, rights: Rights) {
         self.table.cover(range);
         let (backing, pattern, inherit) = (Backing::Zeros, Pattern::Normal, Inherit::Copied);
-        self.areas.insert(Area { range, rights, pinned: false, inherit, backing, pattern });
+        let (charged, pinned) = (rights == Rights::ReadWrite, false);
+        self.areas.insert(Area { range, rights, charged, pinned, inherit, backing, pattern });
+    }
+
+    /// Notes that the bytes of the areas in `range` are promised.
+    pub fn charge(&mut self, range: PageRange) {
+        for area in self.areas.within(range) {
+            self.areas.insert(Area { charged: true, ..area });
+        }
     }
 
     /// Changes the rights of the areas in `range`; they split where they must.
     pub fn set_rights(&mut self, range: PageRange, rights: Rights) {
         for area in self.areas.within(range) {
-            self.areas.insert(Area { rights, ..area });
+            let charged = area.charged || rights == Rights::ReadWrite;
+            self.areas.insert(Area { rights, charged, ..area });
         }
     }
 

@@ -9,8 +9,8 @@
 
 use crate::errno;
 use crate::malloc;
-use crate::stdio;
 use crate::start::{complain, engine, forget_engine, set_engine};
+use crate::stdio;
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_int, c_void};
 use core::mem::transmute;
@@ -50,7 +50,12 @@ fn register() {
         if function.is_null() {
             libc::pthread_atfork(Some(prepare), Some(parent), Some(child))
         } else {
-            transmute::<*mut c_void, RegisterAtfork>(function)(Some(prepare), Some(parent), Some(child), null_mut())
+            transmute::<*mut c_void, RegisterAtfork>(function)(
+                Some(prepare),
+                Some(parent),
+                Some(child),
+                null_mut(),
+            )
         }
     };
     if failed != 0 {
@@ -63,7 +68,12 @@ type RegisterAtfork = unsafe extern "C" fn(Handler, Handler, Handler, *mut c_voi
 
 /// What pthread_atfork(3) is in glibc. Constructors of other libraries may run before ours.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn __register_atfork(before: Handler, after: Handler, child: Handler, object: *mut c_void) -> c_int {
+unsafe extern "C" fn __register_atfork(
+    before: Handler,
+    after: Handler,
+    child: Handler,
+    object: *mut c_void,
+) -> c_int {
     register();
     let function = REGISTER_ATFORK.find();
     if function.is_null() {

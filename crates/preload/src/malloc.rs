@@ -72,7 +72,9 @@ pub(crate) fn init() {
     // SAFETY: the callback fits; it reads what it is given and calls nothing.
     unsafe { libc::dl_iterate_phdr(Some(find_linker), null_mut()) };
     // SAFETY: names that end in zero. The function is not called.
-    let names = unsafe { libc::dlvsym(libc::RTLD_DEFAULT, c"__nss_database_get".as_ptr(), c"GLIBC_PRIVATE".as_ptr()) };
+    let names = unsafe {
+        libc::dlvsym(libc::RTLD_DEFAULT, c"__nss_database_get".as_ptr(), c"GLIBC_PRIVATE".as_ptr())
+    };
     if !names.is_null() {
         NAMES.store(names.addr() - NAMES_LEN / 2, Ordering::Relaxed);
     }
@@ -139,8 +141,7 @@ pub(crate) fn is_the_pager_thread() -> bool {
 #[inline]
 fn is_served_resident(caller: Caller) -> bool {
     let [start, len] = [0, 1].map(|index| SERVED_RESIDENT[index].load(Ordering::Relaxed));
-    caller.0.wrapping_sub(start) < len
-        || caller.0.wrapping_sub(NAMES.load(Ordering::Relaxed)) < NAMES_LEN
+    caller.0.wrapping_sub(start) < len || caller.0.wrapping_sub(NAMES.load(Ordering::Relaxed)) < NAMES_LEN
 }
 
 fn server(caller: Caller) -> Server {

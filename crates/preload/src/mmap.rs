@@ -82,7 +82,7 @@ unsafe extern "C" fn mmap(
     };
     // Pages that the kernel makes before anybody knows of them would count as memory that is not paged.
     let flags = if paged && engine.pages() { flags & !libc::MAP_POPULATE } else { flags };
-    let promised = if paged && prot & libc::PROT_WRITE != 0 { round_up(len) as u64 } else { 0 };
+    let promised = if paged && rights(prot) == Rights::ReadWrite { round_up(len) as u64 } else { 0 };
     if !engine.promise(promised) {
         return out_of_memory(libc::MAP_FAILED);
     }
@@ -173,7 +173,12 @@ unsafe extern "C" fn mremap(
         return result;
     };
     let grown = new_len.saturating_sub(old_len);
-    if new_len > ADDRESSES || !engine.promise(grown as u64) {
+    let stays = flags & libc::MREMAP_DONTUNMAP != 0;
+    // What is not writable is promised when it becomes so.
+    let is_promised = rights == Rights::ReadWrite;
+    let more = if is_promised { grown + if stays { old_len } else { 0 } } else { 0 } as u64;
+    let shrunk = if new_len < old_len { space.promised_bytes(start + new_len, old_len - new_len) } else { 0 };
+    if new_len > ADDRESSES || !engine.promise(more) {
         return out_of_memory(libc::MAP_FAILED);
     }
     let change = (space.changing(start, old_len), change_there());
@@ -181,7 +186,7 @@ unsafe extern "C" fn mremap(
     let _errno = errno::Kept::now();
     drop(change);
     if result == libc::MAP_FAILED {
-        engine.renounce(grown as u64);
+        engine.renounce(more);
         return result;
     }
     engine.renounce(replaced);
@@ -189,7 +194,7 @@ unsafe extern "C" fn mremap(
     let new = result as usize;
     if new != start {
         space.moved(start, new, kept);
-        if flags & libc::MREMAP_DONTUNMAP != 0 {
+        if stays {
             space.mapped(start, old_len, rights);
         }
     }
@@ -197,7 +202,7 @@ unsafe extern "C" fn mremap(
         space.mapped(new + old_len, grown, rights);
     } else if new_len < old_len {
         space.unmapped(start + new_len, old_len - new_len);
-        engine.renounce((old_len - new_len) as u64);
+        engine.renounce(shrunk);
     }
     result
 }
@@ -220,7 +225,7 @@ unsafe extern "C" fn mprotect(addr: *mut c_void, len: size_t, prot: c_int) -> c_
         space.protected(start, len, rights);
         return raw();
     }
-    let newly = (len as u64).saturating_sub(space.promised_bytes(start, len));
+    let newly = space.unpromised_bytes(start, len);
     if !engine.promise(newly) {
         return out_of_memory(-1);
     }

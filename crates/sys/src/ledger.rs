@@ -28,10 +28,8 @@
 //! and bounded by whoever uses it.
 
 use crate::shared::{self, Common};
-use core::ffi::CStr;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, Ordering::Relaxed, Ordering::SeqCst};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use std::path::Path;
@@ -141,7 +139,7 @@ impl Ledger {
     /// # Errors
     /// What memfd_create(2), ftruncate(2) and mmap(2) say.
     pub fn create(budget: u64) -> Result<(OwnedFd, &'static Self), Errno> {
-        let (file, ledger) = Self::make(c"outcore-ledger", budget, FREE_BYTES)?;
+        let (file, ledger) = Self::make("outcore-ledger", budget, FREE_BYTES)?;
         ledger.supervisor.store(std::process::id(), Relaxed);
         Ok((file, ledger))
     }
@@ -152,12 +150,11 @@ impl Ledger {
     /// As [`Self::create`].
     pub fn create_for_areas(budget: u64) -> Result<(OwnedFd, &'static Self), Errno> {
         // By another name: whoever looks for a supervisor's ledger does not find it.
-        Self::make(c"outcore-budget", budget, 0)
+        Self::make("outcore-budget", budget, 0)
     }
 
-    fn make(name: &CStr, budget: u64, spare: u64) -> Result<(OwnedFd, &'static Self), Errno> {
-        let file = memfd_create(name, MemfdFlags::CLOEXEC)?;
-        ftruncate(&file, size_of::<Self>() as u64)?;
+    fn make(name: &str, budget: u64, spare: u64) -> Result<(OwnedFd, &'static Self), Errno> {
+        let file = shared::file(name, size_of::<Self>() as u64)?;
         let ledger: &Self = shared::value(&file)?;
         ledger.budget.store(budget, Relaxed);
         ledger.spare.store(spare, Relaxed);
@@ -517,9 +514,8 @@ mod tests {
     #[test]
     fn another_file_is_no_ledger() {
         assert!(Ledger::open(Path::new("/proc/self/exe")).is_none());
-        let file = memfd_create("short", MemfdFlags::CLOEXEC).unwrap();
-        assert!(shared::value::<Ledger>(&file).is_err());
-        ftruncate(&file, size_of::<Ledger>() as u64).unwrap();
+        assert!(shared::value::<Ledger>(&shared::file("short", 4096).unwrap()).is_err());
+        let file = shared::file("long enough", size_of::<Ledger>() as u64).unwrap();
         use std::os::fd::AsRawFd;
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         assert!(Ledger::open(Path::new(&path)).is_none(), "zeros have no magic");

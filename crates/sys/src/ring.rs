@@ -270,12 +270,10 @@ impl RingReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
     use std::os::fd::AsRawFd;
 
     fn rings(count: usize) -> (rustix::fd::OwnedFd, std::path::PathBuf) {
-        let file = memfd_create("ring", MemfdFlags::CLOEXEC).expect("memory");
-        ftruncate(&file, (count * ring_bytes(FEWEST_BLOCKS)) as u64).expect("memory");
+        let file = shared::file("ring", (count * ring_bytes(FEWEST_BLOCKS)) as u64).expect("memory");
         let path = format!("/proc/self/fd/{}", file.as_raw_fd()).into();
         (file, path)
     }

@@ -2,10 +2,13 @@
 //! Memory that a process shares: with its forked children, or with whoever has its file.
 
 use crate::maps::Mapping;
+use crate::views::SEALS;
 use core::ops::Deref;
 use core::sync::atomic::AtomicU64;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{MemfdFlags, Mode, OFlags, fstat, ftruncate, memfd_create};
+use rustix::fs::{
+    MemfdFlags, Mode, OFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create,
+};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap};
 use std::path::Path;
@@ -54,6 +57,18 @@ impl SharedMemory {
         // SAFETY: inside this mapping, whose users ask for it.
         unsafe { madvise((self.addr() + offset) as *mut _, len, Advice::LinuxRemove) }
     }
+}
+
+/// A file in memory without a name, which reads as `len` zeros, for values that other processes map: none of them can
+/// make it shorter under the others, which would be SIGBUS for whoever touches what is gone.
+///
+/// # Errors
+/// What memfd_create(2), ftruncate(2) and fcntl(2) say.
+pub fn file(name: &str, len: u64) -> Result<OwnedFd, Errno> {
+    let file = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    ftruncate(&file, len)?;
+    fcntl_add_seals(&file, SEALS)?;
+    Ok(file)
 }
 
 /// `count` words, zero at first, which forked children see and change as well; for ever.
@@ -110,10 +125,12 @@ pub(crate) fn open(path: &Path) -> Option<OwnedFd> {
 /// Maps `len` bytes of `file` from `offset` on, to read and to write, and never unmaps them.
 ///
 /// # Errors
-/// What fstat(2) and mmap(2) say; `EINVAL` for a file that is too short.
+/// What fstat(2) and mmap(2) say; `EINVAL` for a file that is too short, or is not made as [`file`] does: somebody could
+/// make it shorter later.
 pub(crate) fn map_for_ever(file: impl AsFd, offset: u64, len: usize) -> Result<*mut u8, Errno> {
     // What lies beyond the end would be SIGBUS when it is touched.
-    if fstat(&file)?.st_size < (offset + len as u64) as i64 {
+    let is_sealed = fcntl_get_seals(&file)?.contains(SEALS);
+    if !is_sealed || fstat(&file)?.st_size < (offset + len as u64) as i64 {
         return Err(Errno::INVAL);
     }
     let rights = ProtFlags::READ | ProtFlags::WRITE;
@@ -140,6 +157,17 @@ mod tests {
             assert_eq!(libc::waitpid(child, core::ptr::null_mut(), 0), child);
         }
         assert_eq!(words[1 << 19].load(Ordering::Acquire), 7);
+    }
+
+    #[test]
+    fn nobody_makes_a_file_shorter_that_others_have_mapped() {
+        let sealed = file("test", 8192).unwrap();
+        assert!(map_for_ever(&sealed, 4096, 4096).is_ok());
+        assert_eq!(ftruncate(&sealed, 0), Err(Errno::PERM));
+        assert_eq!(map_for_ever(&sealed, 4096, 4097), Err(Errno::INVAL));
+        let plain = memfd_create("test", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+        ftruncate(&plain, 8192).unwrap();
+        assert_eq!(map_for_ever(&plain, 0, 4096), Err(Errno::INVAL));
     }
 
     #[test]

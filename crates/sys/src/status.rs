@@ -573,9 +573,7 @@ mod tests {
     use super::*;
 
     fn page() -> &'static StatusPage {
-        let memory =
-            rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::CLOEXEC).expect("a file in memory");
-        rustix::fs::ftruncate(&memory, size_of::<StatusPage>() as u64).expect("its size");
+        let memory = shared::file("test", size_of::<StatusPage>() as u64).expect("a file in memory");
         StatusPage::map(&memory).expect("a mapping")
     }
 

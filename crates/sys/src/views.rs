@@ -166,7 +166,7 @@ impl ViewedMemory {
 }
 
 /// It keeps its length, and who has it cannot change that.
-const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+pub(crate) const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
 /// Bytes that a transfer of whole pages has done. One that was interrupted within a page
 /// begins again there.

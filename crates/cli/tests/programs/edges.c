@@ -9,6 +9,7 @@
  *   wipe       MADV_WIPEONFORK before anything is paged
  *   lock       mlock where nothing is mapped or may be read; munlockall
  *   refused    fork fails three hundred times
+ *   protect    rights are taken away and given back, and memory shrinks, moves and ends, again and again
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -248,6 +249,34 @@ static void refused(void) {
     check(pressure, pages, 0, "what was there before");
 }
 
+static void protect(void) {
+    for (long round = 0; round < 400; round++) {
+        char *at = map(pages / 4);
+        if (round % 16 == 0)
+            fill(at, pages / 4, round);
+        for (int turn = 0; turn < 2; turn++)
+            if (mprotect(at, pages / 4 * PAGE, turn ? PROT_NONE : PROT_READ) || mprotect(at, pages / 8 * PAGE, PROT_READ | PROT_WRITE))
+                fail("mprotect", round);
+        if (mprotect(at, pages / 4 * PAGE, PROT_READ | PROT_WRITE))
+            fail("mprotect to write", round);
+        if (round % 16 == 0)
+            check(at, pages / 4, round, "what was protected");
+        if (round % 3 == 0 && mprotect(at, pages / 4 * PAGE, PROT_READ))
+            fail("mprotect, at last", round);
+        at = mremap(at, pages / 4 * PAGE, pages / 8 * PAGE, MREMAP_MAYMOVE);
+        if (at == MAP_FAILED || munmap(at, pages / 8 * PAGE))
+            fail("mremap", round);
+        /* Lengths that are no multiples of pages. */
+        void *odd = mmap(NULL, 100001, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (odd == MAP_FAILED || munmap(odd, 100001))
+            fail("mmap of an odd length", round);
+    }
+    /* There is as much to be had as before. */
+    char *all = map(pages);
+    fill(all, pages, 1);
+    check(all, pages, 1, "what could be had at last");
+}
+
 int main(int argc, char **argv) {
     if (argc != 3)
         return 2;
@@ -255,7 +284,7 @@ int main(int argc, char **argv) {
     struct {
         const char *name;
         void (*run)(void);
-    } modes[] = {{"fixed", fixed}, {"populate", populate}, {"guard", guard}, {"wipe", wipe}, {"lock", lock}, {"refused", refused}};
+    } modes[] = {{"fixed", fixed}, {"populate", populate}, {"guard", guard}, {"wipe", wipe}, {"lock", lock}, {"refused", refused}, {"protect", protect}};
     for (size_t n = 0; n < sizeof modes / sizeof *modes; n++)
         if (strcmp(argv[1], modes[n].name) == 0) {
             modes[n].run();

@@ -30,22 +30,28 @@ def changed(pid):
     return (status,) if found else None
 
 
-def started(program):
-    pid = os.fork()
-    if pid == 0:
-        os.setpgid(0, 0)
-        os.execv(OUTCORE, RUN + program)
-    return pid
-
-
 def stops():
-    """A program that stops itself has stopped as a job, and goes on when the job does."""
-    pid = started(["sh", "-c", "kill -STOP $$; exit 7"])
+    """In a terminal, a program that stops itself has stopped as a job, and goes on when the job does."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(OUTCORE, RUN + ["sh", "-c", "kill -STOP $$; exit 7"])
     status = until(lambda: changed(pid))
     check(status and os.WIFSTOPPED(status[0]), "a program that stops itself")
     os.kill(pid, signal.SIGCONT)
     status = until(lambda: changed(pid))
     check(status and os.waitstatus_to_exitcode(status[0]) == 7, "a program that is continued")
+    os.close(terminal)
+
+
+def is_continued_by_others():
+    """Without one, who stops and continues the program alone need not know of outcore."""
+    run = subprocess.Popen(RUN + ["sh", "-c", "echo $$; kill -STOP $$; exit 8"], stdout=subprocess.PIPE, start_new_session=True)
+    program = int(run.stdout.readline())
+    state = lambda: open(f"/proc/{program}/stat").read().rpartition(")")[2].split()[0]
+    check(until(lambda: state() == "T"), "a program that stops itself without a terminal")
+    time.sleep(0.1)
+    os.kill(program, signal.SIGCONT)
+    check(run.wait(PATIENCE) == 8, "a program that is continued by its number")
 
 
 def hangs_up():
@@ -79,6 +85,7 @@ def passes_on(number):
 
 
 stops()
+is_continued_by_others()
 hangs_up()
 interrupts_a_group_of_its_own()
 for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGPWR, signal.SIGXCPU, signal.SIGRTMIN + 3):

@@ -1,4 +1,7 @@
-#![expect(unsafe_code, reason = "write-protects maps of the program's, and copies from one map of its to another")]
+#![expect(
+    unsafe_code,
+    reason = "write-protects maps of the program's, and copies from one map of its to another"
+)]
 //! Private maps of files that the program has written.
 //!
 //! ```text
@@ -127,7 +130,9 @@ impl Live {
             range = PageRange::between(page.plus(1), range.end());
             let is_home = |slot: SlotNo| self.files.is_home(slot);
             let is_as_in_file = match state {
-                State::Filling { slot, .. } | State::Parked { slot: Some(slot), ahead: true, .. } => is_home(slot),
+                State::Filling { slot, .. } | State::Parked { slot: Some(slot), ahead: true, .. } => {
+                    is_home(slot)
+                }
                 _ => false,
             };
             if !is_as_in_file {
