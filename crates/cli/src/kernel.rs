@@ -13,9 +13,10 @@ use std::time::Duration;
 use sys::children::{self, Kind};
 use sys::status::StatusPage;
 
-/// Signals that the supervisor passes on to the program, besides those of real time: all that would end or
-/// stop it and that a process may send, and those by which programs are told something.
-const PASSED_ON: [i32; 17] = [
+/// Signals that the supervisor passes on to the program, besides those of real time: what one process sends
+/// another to end it, to stop it, or to tell it something.
+const PASSED_ON: [i32; 18] = [
+    libc::SIGABRT,
     libc::SIGTERM,
     libc::SIGHUP,
     libc::SIGINT,
@@ -34,6 +35,10 @@ const PASSED_ON: [i32; 17] = [
     libc::SIGWINCH,
     libc::SIGURG,
 ];
+
+/// Those that terminals send, by the kernel.
+const OF_TERMINALS: [i32; 6] =
+    [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGCONT, libc::SIGHUP, libc::SIGWINCH];
 
 /// Whether our caller had SIGPIPE ignored: Rust's runtime ignores it before
 /// `main`, and `Command` gives children the default, so neither tells.
@@ -77,14 +82,14 @@ pub(crate) struct Signals {
 pub(crate) enum Event {
     /// A child changed its state.
     Child,
-    /// A process, and not the terminal, sent the supervisor this signal.
+    /// A process sent the supervisor this signal, or a timer of its own that it has from who started it.
     Sent {
         /// The signal's number.
         signal: i32,
-        /// Who sent it.
+        /// Who sent it; 0 for the kernel.
         sender: i32,
     },
-    /// The kernel did: the terminal sends to everybody in the foreground, which is the program as well if it is in
+    /// The terminal did: it sends to everybody in the foreground, which is the program as well if it is in
     /// our group; but that it has hung up it tells the first process of the session alone.
     FromTerminal {
         /// The signal's number.
@@ -153,7 +158,12 @@ impl Signals {
             }
             // Zero and below: kill, sigqueue and their like. Above: the kernel itself.
             if info.si_code > 0 {
-                return Event::FromTerminal { signal };
+                let is_of_terminal = OF_TERMINALS.contains(&signal);
+                return if is_of_terminal {
+                    Event::FromTerminal { signal }
+                } else {
+                    Event::Sent { signal, sender: 0 }
+                };
             }
             // SAFETY: signals from processes carry their sender.
             return Event::Sent { signal, sender: unsafe { info.si_pid() } };
@@ -217,15 +227,19 @@ pub(crate) fn is_missed(pid: i32, signal: i32) -> bool {
     }
 }
 
-/// Whether the child `pid` is stopped, and stays so for an instant: a shell continues us and it together.
+/// Whether the child `pid` is stopped as a terminal stops jobs, and stays so for an instant: a shell continues us
+/// and it together. Who sends SIGSTOP continues what he has stopped.
 pub(crate) fn is_stopped(pid: i32) -> bool {
     let is_stopped = || {
         let mut about = MaybeUninit::<libc::siginfo_t>::zeroed();
         let flags = libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT;
         // SAFETY: the kernel fills `about`, or leaves zeros, which are valid.
         unsafe {
-            libc::waitid(libc::P_PID, pid.cast_unsigned(), about.as_mut_ptr(), flags) == 0
-                && about.assume_init().si_pid() == pid
+            let asked = libc::waitid(libc::P_PID, pid.cast_unsigned(), about.as_mut_ptr(), flags);
+            let about = about.assume_init();
+            asked == 0
+                && about.si_pid() == pid
+                && [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&about.si_status())
         }
     };
     is_stopped() && {
@@ -234,11 +248,16 @@ pub(crate) fn is_stopped(pid: i32) -> bool {
     }
 }
 
-/// Whether we are the job that a terminal's shell waits for.
-pub(crate) fn is_in_foreground() -> bool {
-    let terminal = File::open("/dev/tty");
-    // SAFETY: system calls without memory effects.
-    terminal.is_ok_and(|terminal| unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) == libc::getpgrp() })
+/// Whether we, or the child `pid`, are the job that a terminal's shell waits for.
+pub(crate) fn is_in_foreground(pid: i32) -> bool {
+    // The first process of a container has no shell, and cannot be stopped.
+    std::process::id() != 1
+        && File::open("/dev/tty").is_ok_and(|terminal| {
+            // SAFETY: system calls without memory effects.
+            let [front, ours, its] =
+                unsafe { [libc::tcgetpgrp(terminal.as_raw_fd()), libc::getpgrp(), libc::getpgid(pid)] };
+            front == ours || front == its
+        })
 }
 
 /// Stops this process, as who waits for it expects when the program has stopped; returns when it is continued.

@@ -47,7 +47,7 @@ pub(crate) fn supervise(command: &mut Command, watcher: Watcher) -> Result<Outco
                     return Ok(Outcome { pid: child.id(), ended, wall: start.elapsed() });
                 }
                 // Elsewhere nobody may know that both are to be continued.
-                if is_in_foreground() && is_stopped(pid) {
+                if is_in_foreground(pid) && is_stopped(pid) {
                     stop();
                     // Who continued us did not know of it.
                     send(pid, libc::SIGCONT);

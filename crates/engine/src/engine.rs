@@ -15,7 +15,7 @@ use crate::tree;
 use crate::voice::{self, Voice};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use pager::{Area, Commit, Config, Inherit, Lineage, PageRange, Pager, Rights};
+use pager::{Area, Commit, Config, Inherit, Lineage, PageRange, Pager, Pattern, Rights};
 use rustix::io::Errno;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use sys::companion;
@@ -521,10 +521,16 @@ impl AddressSpace<'_> {
         core.recorded(|recorder| recorder.protected(pages_of(addr, len), rights));
     }
 
-    /// The program has put guards (`MADV_GUARD_INSTALL`) somewhere, or taken them away: pages that are held to be
-    /// mapped may turn out to be absent, and are zeros.
-    pub fn guarded(&self) {
+    /// The program has just put guards there (`MADV_GUARD_INSTALL`), which drops what was there, or taken them
+    /// away. Pages that are held to be mapped may turn out to be absent from then on, and are zeros; and no
+    /// page is made there because one before it was touched, which would take the guard's place.
+    pub fn guarded(&self, addr: usize, len: usize, installed: bool) {
+        let range = pages_of(addr, len);
         let mut core = self.engine.lock_core();
+        if installed {
+            core.discard(range);
+        }
+        core.pager.set_pattern(range, if installed { Pattern::Random } else { Pattern::Normal });
         core.live.iter_mut().for_each(|live| live.tally.raw_changes += 1);
     }
 

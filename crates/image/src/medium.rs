@@ -84,7 +84,7 @@ impl Replacement {
 
 impl Replacement {
     /// Gives it the owner, group and mode of what was there.
-    fn inherit(&self, before: Option<&Metadata>) -> io::Result<()> {
+    pub(crate) fn inherit(&self, before: Option<&Metadata>) -> io::Result<()> {
         let Some(before) = before else { return Ok(()) };
         let (owner, group) = (before.uid(), before.gid());
         // Only who may give files away may keep another owner; members of a group may keep the group.

@@ -70,7 +70,12 @@ impl WorkingSet {
             bytes.extend(count.to_le_bytes());
         }
         bytes.extend(unkeyed(&bytes).0.to_le_bytes());
-        let mut file = Replacement::of(&Self::beside(path))?;
+        let beside = Self::beside(path);
+        let mut file = Replacement::of(&beside)?;
+        if !beside.exists() {
+            // Whoever may read the image may know of it.
+            file.inherit(std::fs::metadata(path).ok().as_ref())?;
+        }
         file.write(0, &bytes)?;
         file.show()
     }

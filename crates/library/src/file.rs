@@ -389,16 +389,22 @@ impl MappedFile {
             core::mem::forget(map);
             return Ok(());
         }
-        let map = loop {
-            match Arc::try_unwrap(map) {
-                Ok(map) => break map,
-                // The process ends, and this is seen to by who ends it.
-                Err(shared) => map = shared,
-            }
-            std::thread::yield_now();
-        };
-        let ended = resident::scope(|| self.paging.instance().unmap_file(map));
-        ended.map_err(|error| FileError::WriteBack(error.into()))
+        resident::scope(|| {
+            // While it is listed: the process may end meanwhile, and waits for what is listed only.
+            let is_shared = self.access == Access::Shared;
+            let instance = self.paging.instance();
+            let written =
+                if is_shared { instance.write_back_file(&map, map.addr(), map.len()) } else { Ok(()) };
+            let map = loop {
+                match Arc::try_unwrap(map) {
+                    Ok(map) => break map,
+                    // The process ends, and who ends it is writing it.
+                    Err(shared) => map = shared,
+                }
+                std::thread::yield_now();
+            };
+            written.and(instance.unmap_file(map)).map_err(|error| FileError::WriteBack(error.into()))
+        })
     }
 }
 

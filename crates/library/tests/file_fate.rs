@@ -3,10 +3,11 @@
 mod common;
 
 use common::{BUDGET, MIB, PAGE, builder, dies_by_a_bus_error, heap, passes};
-use outcore::{FileError, Heap, MapOptions};
+use outcore::{FileError, Heap, MapOptions, MappedFile};
 use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
+use std::sync::Mutex;
 
 fn file_of(pages: usize) -> File {
     let mut file = tempfile::tempfile_in("/var/tmp").expect("a file");
@@ -143,14 +144,17 @@ fn what_is_dirty_past_the_end_of_a_file_made_shorter_is_not_written() {
     let file = file_of(2 * BUDGET / PAGE);
     let heap = heap();
     let map = heap.map_file(&file, MapOptions::shared()).expect("a map");
-    for page in 0..2 * BUDGET / PAGE {
-        map.write(page * PAGE, &[9; PAGE]).expect("in range");
-        if page == 500 {
-            file.set_len(100 * PAGE as u64 + 77).expect("shorter");
-            map.flush(..600 * PAGE).expect("written as far as there is a file");
-            break;
-        }
-    }
+    // Nearly all that has room is dirty.
+    let dirty = BUDGET / PAGE / 2;
+    map.write(0, &vec![9; dirty * PAGE]).expect("in range");
+    file.set_len(100 * PAGE as u64 + 77).expect("shorter");
+    // Others need its place.
+    let other = heap.map_file(&file_of(2 * BUDGET / PAGE), MapOptions::shared()).expect("a map");
+    let before = heap.stats().file_writes;
+    other.write(0, &vec![8; 2 * BUDGET]).expect("in range");
+    assert!(heap.stats().file_writes > before, "nothing left");
+    assert_eq!(file.metadata().expect("a file").len(), 100 * PAGE as u64 + 77);
+    map.flush(..).expect("written as far as there is a file");
     assert_eq!(file.metadata().expect("a file").len(), 100 * PAGE as u64 + 77);
     map.close().expect("written as far as there is a file");
     assert_eq!(file.metadata().expect("a file").len(), 100 * PAGE as u64 + 77);
@@ -173,19 +177,49 @@ fn what_is_dirty_is_written_when_the_program_exits() {
         assert_eq!((ended.status.code(), &*said), (Some(33), ""), "{threads} threads");
         let bytes = std::fs::read(&path).expect("the file");
         assert!(bytes.len() == 2 * BUDGET && bytes.iter().all(|byte| *byte == 7), "{threads} threads");
+        let bytes = std::fs::read(format!("{}.child", path.display())).expect("the child's file");
+        assert!(bytes.len() == BUDGET && bytes.iter().all(|byte| *byte == 5), "a child of {threads} threads");
     }
 }
 
+static LAST: Mutex<Option<MappedFile>> = Mutex::new(None);
+
 #[test]
+#[expect(unsafe_code, reason = "forks, and registers what is called at exit")]
 #[ignore = "exits: run by the test above"]
 fn exits_with_dirty_maps() {
     let path = std::env::var("OUTCORE_TEST_FILE").expect("a file");
     let threads: usize = std::env::var("OUTCORE_TEST_THREADS").expect("a number").parse().expect("a number");
-    let file = File::options().read(true).write(true).open(path).expect("a file");
+    let file = File::options().read(true).write(true).open(&path).expect("a file");
     let heap = heap();
+    // SAFETY: the function is there; it is called after the library's.
+    assert_eq!(unsafe { libc::atexit(close) }, 0);
     let map = heap.map_file(&file, MapOptions::shared()).expect("a map");
     map.write(0, &vec![7; map.len()]).expect("in range");
-    // Others that are still at work, and a child, which has none of it.
+    // A child has none of it, and its own.
+    // SAFETY: there is no other thread yet that the program has made; it exits.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let own =
+            File::options().read(true).write(true).create(true).truncate(true).open(format!("{path}.child"));
+        let own = own.expect("a file");
+        own.set_len(BUDGET as u64).expect("a length");
+        let heap = common::heap();
+        let map = heap.map_file(&own, MapOptions::shared()).expect("a map");
+        map.write(0, &vec![5; BUDGET]).expect("in range");
+        std::process::exit(0);
+    }
+    let mut status = 0;
+    // SAFETY: the kernel writes the status.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 0);
+    // One that is closed after what is written at exit, as by a destructor.
+    extern "C" fn close() {
+        // The child has none.
+        let closed = LAST.lock().expect("a map").take().map(MappedFile::close);
+        assert!(matches!(closed, None | Some(Ok(()))));
+    }
+    // Others that are still at work.
     let heap: &'static Heap = Box::leak(Box::new(heap));
     for _ in 0..threads {
         let file = tempfile::tempfile_in("/var/tmp").expect("a file");
@@ -198,6 +232,7 @@ fn exits_with_dirty_maps() {
         });
     }
     std::thread::sleep(std::time::Duration::from_millis(50));
+    *LAST.lock().expect("a place") = Some(map);
     std::process::exit(33);
 }
 

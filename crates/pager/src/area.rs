@@ -129,6 +129,7 @@ impl Ranged for Area {
 
     fn is_like(&self, other: &Self) -> bool {
         other.rights == self.rights
+            && other.charged == self.charged
             && other.pinned == self.pinned
             && other.inherit == self.inherit
             && other.backing == self.backing

@@ -150,7 +150,7 @@ pub(crate) fn advise(engine: &Engine, start: usize, len: usize, advice: c_int) -
         libc::MADV_RANDOM => engine::Pattern::Random,
         // They are dropped, and read again.
         libc::MADV_DONTNEED => {
-            drop(space);
+            // The space stays locked: what is given back meanwhile would bring them with it.
             return Some(match engine.discard(start, len) {
                 Ok(()) => 0,
                 Err(error) => {

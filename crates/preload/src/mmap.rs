@@ -269,11 +269,9 @@ unsafe extern "C" fn madvise(addr: *mut c_void, len: size_t, advice: c_int) -> c
         | libc::MADV_WILLNEED => 0,
         libc::MADV_HUGEPAGE | libc::MADV_COLLAPSE if engine.pages() => 0,
         // What is there is dropped, and the kernel does not say so; the guards are its own.
-        MADV_GUARD_INSTALL => match engine.discard(start, round_up(len)) {
-            Ok(()) => guard(engine, start, len, || raw(advice)),
-            Err(_) => raw(advice),
-        },
-        MADV_GUARD_REMOVE => guard(engine, start, len, || raw(advice)),
+        MADV_GUARD_INSTALL | MADV_GUARD_REMOVE => {
+            guard(engine, start, len, advice == MADV_GUARD_INSTALL, || raw(advice))
+        }
         libc::MADV_DONTFORK => inherited(engine, start, len, Inherit::Omitted, || raw(advice)),
         libc::MADV_WIPEONFORK => inherited(engine, start, len, Inherit::Wiped, || raw(advice)),
         // What is paged is kept out of copies that are made past us, and put in by fork.
@@ -286,13 +284,15 @@ unsafe extern "C" fn madvise(addr: *mut c_void, len: size_t, advice: c_int) -> c
 }
 
 /// Puts guards there or takes them away: nothing comes in or leaves meanwhile.
-fn guard(engine: &Engine, start: usize, len: usize, raw: impl FnOnce() -> c_int) -> c_int {
+fn guard(engine: &Engine, start: usize, len: usize, installs: bool, raw: impl FnOnce() -> c_int) -> c_int {
     let space = engine.address_space();
     let change = space.changing(start, round_up(len));
     let result = raw();
     let _errno = errno::Kept::now();
+    if result == 0 {
+        space.guarded(start, round_up(len), installs);
+    }
     drop(change);
-    space.guarded();
     result
 }
 
@@ -356,20 +356,27 @@ fn bring_in(engine: &Engine, start: usize, len: usize) -> bool {
     let first = start / PAGE * PAGE;
     let len = round_up(start + len - first);
     // SAFETY: pages come in as by a touch.
-    if unsafe { libc::syscall(libc::SYS_madvise, first, len, libc::MADV_POPULATE_READ) } == 0 {
+    let populate = |at: usize, len: usize| unsafe {
+        libc::syscall(libc::SYS_madvise, at, len, libc::MADV_POPULATE_READ) == 0
+    };
+    if populate(first, len) {
         return true;
     }
-    if std::io::Error::last_os_error().raw_os_error() == Some(libc::ENOMEM) {
+    let why = std::io::Error::last_os_error().raw_os_error();
+    if why == Some(libc::ENOMEM) {
         return false;
     }
     // Before Linux 5.14, and where system calls are not served, by touching what the program may write.
     (first..first + len).step_by(PAGE).all(|page| {
-        let is_there = engine.address_space().rights(page) == Some(Rights::ReadWrite);
-        if is_there {
+        if engine.address_space().rights(page) == Some(Rights::ReadWrite) {
             // SAFETY: the program's memory, which is mapped.
             unsafe { core::ptr::read_volatile(page as *const u8) };
+            return true;
         }
-        is_there
+        let mut is_resident = 0;
+        // SAFETY: asks whether something is mapped there; it has a byte for the one page.
+        let mut is_mapped = || unsafe { libc::mincore(page as *mut c_void, PAGE, &mut is_resident) } == 0;
+        populate(page, PAGE) || (why == Some(libc::EINVAL) && is_mapped())
     })
 }
 

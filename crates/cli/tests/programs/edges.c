@@ -271,6 +271,15 @@ static void protect(void) {
         if (odd == MAP_FAILED || munmap(odd, 100001))
             fail("mmap of an odd length", round);
     }
+    /* What becomes writable beside what once was is promised as well: more than there is is refused. */
+    char *none = mmap(NULL, 8 * pages * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (none == MAP_FAILED || mprotect(none, 16 * PAGE, PROT_READ | PROT_WRITE) || mprotect(none, 16 * PAGE, PROT_NONE))
+        fail("a part of a reservation", 0);
+    int is_limited = getenv("LD_PRELOAD") != NULL;
+    if (is_limited && (mprotect(none, 8 * pages * PAGE, PROT_READ | PROT_WRITE) != -1 || errno != ENOMEM))
+        fail("all of a reservation", errno);
+    if (munmap(none, 8 * pages * PAGE))
+        fail("munmap of a reservation", 0);
     /* There is as much to be had as before. */
     char *all = map(pages);
     fill(all, pages, 1);

@@ -30,16 +30,30 @@ def changed(pid):
     return (status,) if found else None
 
 
+def shell():
+    """A shell with one job, in the foreground of its terminal, that stops itself."""
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    job = os.fork()
+    if job == 0:
+        os.setpgid(0, 0)
+        os.tcsetpgrp(0, os.getpid())
+        signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+        os.execv(OUTCORE, RUN + ["sh", "-c", "kill -TSTP $$; exit 7"])
+    status = until(lambda: changed(job))
+    check(status and os.WIFSTOPPED(status[0]), "a program that stops itself")
+    os.killpg(job, signal.SIGCONT)
+    status = until(lambda: changed(job))
+    check(status and os.waitstatus_to_exitcode(status[0]) == 7, "a program that is continued")
+    os._exit(9)
+
+
 def stops():
     """In a terminal, a program that stops itself has stopped as a job, and goes on when the job does."""
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execv(OUTCORE, RUN + ["sh", "-c", "kill -STOP $$; exit 7"])
+        shell()
     status = until(lambda: changed(pid))
-    check(status and os.WIFSTOPPED(status[0]), "a program that stops itself")
-    os.kill(pid, signal.SIGCONT)
-    status = until(lambda: changed(pid))
-    check(status and os.waitstatus_to_exitcode(status[0]) == 7, "a program that is continued")
+    check(status and os.waitstatus_to_exitcode(status[0]) == 9, "a job of a shell's")
     os.close(terminal)
 
 
@@ -77,6 +91,12 @@ def interrupts_a_group_of_its_own():
     os.close(terminal)
 
 
+def has_a_timer():
+    """A timer that outcore has from who started it is the program's."""
+    run = subprocess.run(["perl", "-e", "alarm 1; exec @ARGV", *RUN, "sleep", "60"], timeout=PATIENCE)
+    check(run.returncode == 128 + signal.SIGALRM, "a timer")
+
+
 def passes_on(number):
     run = subprocess.Popen(RUN + ["sh", "-c", "echo here; exec sleep 60"], stdout=subprocess.PIPE)
     check(run.stdout.readline() == b"here\n", "a program")
@@ -88,6 +108,7 @@ stops()
 is_continued_by_others()
 hangs_up()
 interrupts_a_group_of_its_own()
-for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGPWR, signal.SIGXCPU, signal.SIGRTMIN + 3):
+has_a_timer()
+for number in (signal.SIGTERM, signal.SIGABRT, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGPWR, signal.SIGXCPU, signal.SIGRTMIN + 3):
     passes_on(number)
 print("right")

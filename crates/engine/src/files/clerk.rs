@@ -96,10 +96,10 @@ fn serve(engine: &Engine) {
 fn give_back(engine: &Engine, homes: &[SlotNo]) {
     for home in homes {
         let Some(returning) = begin(engine, *home) else { continue };
-        own::keep_changes(engine, &returning);
+        let Some(returning) = own::keep_changes(engine, *home, returning) else { continue };
         place(engine, &returning);
         let mut core = engine.lock_core();
-        core.live.iter_mut().for_each(|live| live.returned(*home, returning.bytes()));
+        core.live.iter_mut().for_each(|live| live.returned(*home, &returning));
         drop(core);
         engine.renounce(returning.promised());
     }

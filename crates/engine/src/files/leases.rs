@@ -422,11 +422,13 @@ impl Live {
     }
 
     /// A map has been given back: so is its lease.
-    pub(crate) fn returned(&mut self, home: SlotNo, bytes: u64) {
+    pub(crate) fn returned(&mut self, home: SlotNo, map: &Returning) {
+        let bytes = map.bytes();
         if let Some(record) = self.voice.record() {
             record.returned_file_bytes.fetch_add(bytes, Relaxed);
         }
-        if self.end_lease(home) == Some(End::Late) && bytes > 0 {
+        // Whether a private map that has been written shows what is written to the file later, nobody has promised.
+        if self.end_lease(home) == Some(End::Late) && bytes > 0 && !map.is_own {
             die(
                 "somebody wrote to a file that the program has mapped, and the kernel did not wait until the map was \
                  given back (/proc/sys/fs/lease-break-time): the program is stopped, because it may have read what \

@@ -20,6 +20,7 @@ use crate::core::{Core, Live, Mechanism, addr_of, page_of, pages_of};
 use crate::engine::{Engine, Stage, die};
 use crate::files::leases::{Piece, Returning};
 use crate::files::source::Leased;
+use core::time::Duration;
 use pager::{PageNo, PageRange, Pager, Sharing, SlotNo, State};
 use rustix::io::Errno;
 use sys::relay::Relay;
@@ -27,6 +28,9 @@ use sys::uffd::Protect;
 
 /// Pages that are looked for while the core is locked.
 const AT_ONCE: usize = 256;
+/// How often it is tried to have pages that a device writes to, and how many times: for five seconds at least.
+const AGAIN: Duration = Duration::from_micros(200);
+const MOST_TRIES: u32 = 25_000;
 
 impl Live {
     /// The map of the program's that has `page`, and its first home.
@@ -165,11 +169,11 @@ impl Engine {
     }
 }
 
-/// Copies what the program has changed of a map to the spare one. Nobody can write to the map: it is
-/// [protected](Live::protect).
-pub(super) fn keep_changes(engine: &Engine, map: &Returning) {
+/// Copies what the program has changed of a map to the spare one; what is left of the map then, as it may be
+/// unmapped by raw system calls meanwhile. Nobody can write to it: it is [protected](Live::protect).
+pub(super) fn keep_changes(engine: &Engine, home: SlotNo, map: Returning) -> Option<Returning> {
     if !map.is_own {
-        return;
+        return Some(map);
     }
     let Ok(relay) = Relay::new() else { die("no pipe can be had to give a private map of a file back with") };
     let mut pages = Vec::with_capacity(AT_ONCE);
@@ -177,14 +181,41 @@ pub(super) fn keep_changes(engine: &Engine, map: &Returning) {
         let mut rest = pages_of(piece.addr, piece.len);
         loop {
             let core = engine.lock_core();
-            let Core { pager, live: Some(live), .. } = &*core else { return };
+            let Core { pager, live: Some(live), .. } = &*core else { return None };
             live.changed(pager, rest, &mut pages);
             drop(core);
             let Some(last) = pages.last() else { break };
             rest = PageRange::between(last.plus(1), rest.end());
+            wait_for_devices(engine, &pages);
             pages.iter().for_each(|page| keep(engine, &relay, piece, *page));
         }
     }
+    let core = engine.lock_core();
+    core.live.as_ref()?.returning(&core.pager, home)
+}
+
+/// Takes pages out of memory once, which is not possible while a device writes to them; who has not begun to
+/// cannot any more.
+fn wait_for_devices(engine: &Engine, pages: &[PageNo]) {
+    for _ in 0..MOST_TRIES {
+        let mut core = engine.lock_core();
+        let Core { pager, live: Some(live), .. } = &mut *core else { return };
+        let is_mapped = |pager: &Pager, page: PageNo| matches!(pager.state(page), State::Resident { .. });
+        let mut mapped = pages.iter().copied().filter(|page| is_mapped(pager, *page)).collect::<Vec<_>>();
+        for run in mapped.chunk_by(|one, next| one.plus(1) == *next) {
+            live.park_run(pager, PageRange { start: run[0], count: run.len() as u64 });
+        }
+        mapped.retain(|page| is_mapped(pager, *page));
+        if mapped.is_empty() {
+            return;
+        }
+        drop(core);
+        std::thread::sleep(AGAIN);
+    }
+    die(
+        "a private map of a file cannot be given back to the kernel, because a device has pages of it for long (a \
+         buffer that is registered with io_uring?): the program is stopped, because what is written there would be lost",
+    );
 }
 
 /// The same for a page, which comes in by being read.
