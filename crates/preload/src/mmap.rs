@@ -362,10 +362,11 @@ fn bring_in(engine: &Engine, start: usize, len: usize) -> bool {
     if populate(first, len) {
         return true;
     }
-    let why = std::io::Error::last_os_error().raw_os_error();
-    if why == Some(libc::ENOMEM) {
+    if std::io::Error::last_os_error().raw_os_error() == Some(libc::ENOMEM) {
         return false;
     }
+    // Of nothing all is there, if the kernel knows the advice.
+    let is_known = populate(first, 0);
     // Before Linux 5.14, and where system calls are not served, by touching what the program may write.
     (first..first + len).step_by(PAGE).all(|page| {
         if engine.address_space().rights(page) == Some(Rights::ReadWrite) {
@@ -376,7 +377,7 @@ fn bring_in(engine: &Engine, start: usize, len: usize) -> bool {
         let mut is_resident = 0;
         // SAFETY: asks whether something is mapped there; it has a byte for the one page.
         let mut is_mapped = || unsafe { libc::mincore(page as *mut c_void, PAGE, &mut is_resident) } == 0;
-        populate(page, PAGE) || (why == Some(libc::EINVAL) && is_mapped())
+        if is_known { populate(page, PAGE) } else { is_mapped() }
     })
 }
 
