@@ -484,9 +484,14 @@ fn a_budget_beyond_the_machine_is_warned_of() {
     if !can_start() {
         return;
     }
-    let (code, _, stderr) = run(&["run", "--ram", "64T", "--report", "none", "--", "true"]);
+    let (code, _, stderr) = run(&["run", "--ram", "500G", "--report", "none", "--", "true"]);
     assert_eq!(code, Some(0), "{stderr}");
-    assert!(stderr.starts_with("outcore: warning: the budget of 64 TiB is more than"), "{stderr}");
+    assert!(stderr.starts_with("outcore: warning: the budget of 500 GiB is more than"), "{stderr}");
+    let (code, _, stderr) = run(&["run", "--ram", "64T", "--report", "none", "--", "true"]);
+    assert_eq!(
+        (code, &*stderr),
+        (Some(125), "outcore: --ram 64T is too much; the largest budget is below 512G\n")
+    );
 }
 
 #[test]
