@@ -104,6 +104,9 @@ def passes_on(number):
     check(run.wait(PATIENCE) == 128 + number, f"signal {number}")
 
 
+# Who started this may have had them ignored (nohup), as programs do then.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
+    signal.signal(number, signal.SIG_DFL)
 stops()
 is_continued_by_others()
 hangs_up()
