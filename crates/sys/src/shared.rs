@@ -125,7 +125,7 @@ pub(crate) fn open(path: &Path) -> Option<OwnedFd> {
 /// Maps `len` bytes of `file` from `offset` on, to read and to write, and never unmaps them.
 ///
 /// # Errors
-/// What fstat(2) and mmap(2) say; `EINVAL` for a file that is too short, or is not made as [`file`] does: somebody could
+/// What fstat(2) and mmap(2) say; `EINVAL` for a file that is too short, or is not made as [`file()`] does: somebody could
 /// make it shorter later.
 pub(crate) fn map_for_ever(file: impl AsFd, offset: u64, len: usize) -> Result<*mut u8, Errno> {
     // What lies beyond the end would be SIGBUS when it is touched.
